@@ -1,0 +1,200 @@
+//! `RoleMapping` and `ClusterRoleMapping`: which groups get which roles, where.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::selector::Selector;
+use super::source::{GroupStatus, unobserved};
+
+/// Grants roles in its own namespace.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "rolecall.dev", version = "v1alpha1", kind = "RoleMapping", namespaced, status = "MappingStatus",
+    shortname = "rmap", category = "rolecall",
+    doc = "Grants roles, in this namespace, to the members of groups of an identity provider. Its author must hold the verb `bind` on every role that it names, in this namespace.",
+    validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of labels: at most 63 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Held", type_ = "string", json_path = ".status.conditions[?(@.type==\"Held\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleMappingSpec {
+    /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = kube::core::Rule::new("self == oldSelf").message("class is immutable"))]
+    pub class: Option<String>,
+    /// The ScimSources whose groups are meant. Each must allow this namespace (`spec.allowedNamespaces`).
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    pub sources: Vec<String>,
+    /// Which groups.
+    pub groups: Groups,
+    /// What their members get.
+    #[schemars(length(min = 1, max = 24))]
+    pub grants: Vec<Grant>,
+    /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Grants roles in namespaces that it selects.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "rolecall.dev", version = "v1alpha1", kind = "ClusterRoleMapping", status = "MappingStatus",
+    shortname = "crmap", category = "rolecall",
+    doc = "Grants roles, in the namespaces that each grant selects, to the members of groups of an identity provider. Its author must hold the verb `bind` on every role that it names, in every namespace.",
+    validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of labels: at most 63 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Held", type_ = "string", json_path = ".status.conditions[?(@.type==\"Held\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRoleMappingSpec {
+    /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = kube::core::Rule::new("self == oldSelf").message("class is immutable"))]
+    pub class: Option<String>,
+    /// The ScimSources whose groups are meant.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    pub sources: Vec<String>,
+    /// Which groups.
+    pub groups: Groups,
+    /// What their members get, and where.
+    #[schemars(length(min = 1, max = 24))]
+    pub grants: Vec<ClusterGrant>,
+    /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Which groups of the sources are meant: exactly one of `names`, `externalIds` and `filter`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.externalIds), has(self.filter)].filter(x, x).size() == 1").message("exactly one of names, externalIds and filter must be set"))]
+pub struct Groups {
+    /// Groups by displayName. Not safe against renames at the provider: prefer `externalIds`, or `filter: 'id eq "..."'`, for privileged roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 1024)))]
+    pub names: Option<Vec<String>>,
+    /// Groups by the provider's own id; a rename changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 1024)))]
+    pub external_ids: Option<Vec<String>>,
+    /// Groups by a SCIM filter (RFC 7644 §3.4.2.2) over displayName, externalId and id, for example `displayName sw "k8s-"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub filter: Option<String>,
+}
+
+/// One role, granted in the mapping's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// The role.
+    pub role_ref: RoleRef,
+}
+
+/// One role, granted in the selected namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterGrant {
+    /// The role.
+    pub role_ref: RoleRef,
+    /// Where it is granted.
+    pub namespaces: Namespaces,
+}
+
+/// The role that is granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleRef {
+    /// `ClusterRole` or `Role`.
+    pub kind: RoleKind,
+    /// The role's name. It must be on the access policy's list (Helm value `accessPolicy`).
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The kinds of role that a binding may refer to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RoleKind {
+    /// A ClusterRole, granted in a namespace.
+    #[default]
+    ClusterRole,
+    /// A Role of that namespace.
+    Role,
+}
+
+impl RoleKind {
+    /// The kind as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterRole => "ClusterRole",
+            Self::Role => "Role",
+        }
+    }
+}
+
+/// Where a grant applies: exactly one of `names` and `selector`. Protected namespaces are never among them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("has(self.names) != has(self.selector)").message("exactly one of names and selector must be set"))]
+pub struct Namespaces {
+    /// Namespaces by name; those that do not exist yet get the grant when they appear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63)))]
+    pub names: Option<Vec<String>>,
+    /// Namespaces by label, those that appear later too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Selector>,
+}
+
+/// What is known of a mapping. Written by the controller only; never a person's data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MappingStatus {
+    /// The generation of the spec that this status speaks of; -1 until a controller has looked.
+    #[serde(default = "unobserved")]
+    pub observed_generation: i64,
+    /// `Ready`, `Reconciling`, `Stalled`, and what needs attention, such as `Held` or `AmbiguousGroup`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// `Enforce` or `Suspended`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub mode: String,
+    /// One line for people: roles, namespaces, people, groups unmatched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub summary: String,
+    /// How many people are granted something.
+    #[serde(default)]
+    pub people: i64,
+    /// In how many namespaces.
+    #[serde(default)]
+    pub namespaces: i64,
+    /// How many bindings of this mapping there are.
+    #[serde(default)]
+    pub bindings: i64,
+    /// How many of the groups that the spec names were not found.
+    #[serde(default)]
+    pub unmatched_groups: i64,
+    /// When the access that this mapping gives last changed, to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_change_time: Option<String>,
+    /// The groups that are mapped, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub groups: Vec<GroupStatus>,
+}

@@ -1,0 +1,23 @@
+//! Every label and annotation of ours, once. `docs/labels.md` lists them for users; a test holds the two together.
+
+/// Label (Kubernetes' own): who manages an object; ours have the value [`MANAGED_BY_VALUE`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`] on every object that Rolecall writes.
+pub const MANAGED_BY_VALUE: &str = "rolecall";
+/// Label: the class of the controller that wrote the object; empty for the default class.
+pub const CLASS: &str = "rolecall.dev/class";
+/// Label: a hash of the owning mapping's kind, namespace and name (16 hex digits).
+pub const OWNER: &str = "rolecall.dev/owner";
+/// Label: the id of the installation's journal; an object of another journal is not ours.
+pub const JOURNAL: &str = "rolecall.dev/journal";
+/// Label: which part of the mapping's people the binding holds, as a prefix of bits; `all` when there is one part only.
+pub const SHARD: &str = "rolecall.dev/shard";
+/// Annotation: the owning mapping, readable: `RoleMapping/<namespace>/<name>` or `ClusterRoleMapping/<name>`.
+pub const MAPPING: &str = "rolecall.dev/mapping";
+/// Annotation: `<holderIdentity>/<leaseTransitions>` of the controller that wrote the object; the fence compares it with the Lease.
+pub const TERM: &str = "rolecall.dev/term";
+/// Annotation: `<index>/<n>`, the record in the access journal that came before this write.
+pub const OP: &str = "rolecall.dev/op";
+
+/// The longest name of a ScimSource, RoleMapping or ClusterRoleMapping that the CRDs accept.
+pub const NAME_MAX: usize = 63;

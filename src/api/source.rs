@@ -1,0 +1,201 @@
+//! `ScimSource`: one identity provider, and how its people appear to the API server.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::selector::Selector;
+
+/// One identity provider.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "rolecall.dev", version = "v1alpha1", kind = "ScimSource", status = "ScimSourceStatus",
+    shortname = "scimsrc", category = "rolecall",
+    doc = "One identity provider (Okta, Entra ID, any SCIM 2.0 client) that pushes its users and groups. It is served under `/scim/v2/<name>`; `status.url` says so. It grants nothing by itself: RoleMapping and ClusterRoleMapping do.",
+    validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of a URL and of labels: at most 63 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Users", type_ = "integer", json_path = ".status.users"),
+    printcolumn(name = "Groups", type_ = "integer", json_path = ".status.groups"),
+    printcolumn(name = "Last-Event", type_ = "date", json_path = ".status.lastEventTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ScimSourceSpec {
+    /// Which installation serves this source, when several share a cluster: the `--class` of its gateway and controller. Absent: the one without a class. It cannot be changed: make a new source instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = kube::core::Rule::new("self == oldSelf").message("class is immutable"))]
+    pub class: Option<String>,
+    /// The provider pushes SCIM 2.0 to Rolecall's gateway.
+    pub push: Push,
+    /// How this provider's people appear to the API server.
+    pub subject: Subject,
+    /// Which namespaces' RoleMappings may use this source. Absent: none (ClusterRoleMappings always may). An empty `selector` means every namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Holds every new grant from this source. Pushes are still taken and recorded, and a person whom the provider disables or deletes loses access all the same.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// The provider pushes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Push {
+    /// The bearer tokens that are accepted; several at once, so that they can be rotated without an outage.
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tokens: Vec<Token>,
+}
+
+/// One bearer token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// A name for logs and status, such as the quarter in which it was issued. Never the token itself.
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Where the token is: a key of a Secret in Rolecall's own namespace. At least 32 characters; `openssl rand -base64 32` makes one.
+    pub secret_key_ref: SecretKeyRef,
+    /// When the token stops being accepted (RFC 3339). RFC 7644 §7.4 asks for a limited lifetime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
+}
+
+/// A key of a Secret in Rolecall's own namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key inside the Secret's `data`.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// How the provider's people appear to the API server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// CEL over `user` (the SCIM attributes): the username exactly as the API server sees it after login, with the prefix that its OIDC configuration adds, for example `'oidc:' + user.userName`. It must yield a string; whoever yields none is granted nothing.
+    #[schemars(length(min = 1, max = 1024))]
+    pub username: String,
+    /// Users and the usernames that the expression must yield for them. They are checked at every reconcile; a wrong one stalls the source and grants nothing new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub examples: Vec<Example>,
+}
+
+/// A user and the username expected for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Example {
+    /// SCIM attributes of an example user.
+    #[schemars(schema_with = "any_object")]
+    pub user: serde_json::Map<String, serde_json::Value>,
+    /// The username that the expression must yield.
+    #[schemars(length(max = 1024))]
+    pub expect: String,
+}
+
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "maxProperties": 32})
+}
+
+/// Which namespaces' RoleMappings may use the source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// Selects namespaces by label. Empty: every namespace.
+    pub selector: Selector,
+}
+
+/// What is known of a source. Written by the controller only; never a person's data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScimSourceStatus {
+    /// The generation of the spec that this status speaks of; -1 until a controller has looked.
+    #[serde(default = "unobserved")]
+    pub observed_generation: i64,
+    /// `Ready`, `Reconciling`, `Stalled`, and what needs attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Where the provider pushes to: its SCIM base URL.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub url: String,
+    /// `Push` or `Suspended`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub mode: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub summary: String,
+    /// How many users the directory holds of this source, disabled ones included.
+    #[serde(default)]
+    pub users: i64,
+    /// How many of them are active.
+    #[serde(default)]
+    pub active_users: i64,
+    /// How many groups the directory holds of this source.
+    #[serde(default)]
+    pub groups: i64,
+    /// When the provider last changed something, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_event_time: Option<String>,
+    /// The largest groups, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub largest_groups: Vec<GroupStatus>,
+    /// The journal that this source's data is in: what a loss is recognised by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalRef>,
+}
+
+/// One group as a status shows it: no person's data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// The source that the group is of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub source: String,
+    /// The group's name at the provider.
+    #[schemars(length(max = 1024))]
+    pub display_name: String,
+    /// The provider's own id, if it sends one: the best thing to map by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub external_id: Option<String>,
+    /// Rolecall's id of the group; for providers that send no externalId, map by `filter: 'id eq "..."'`.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// How many direct members it has.
+    pub members: i64,
+}
+
+/// A position in a journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalRef {
+    /// The journal's id.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// The UID of the Journal object.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// An index that it had reached; written at most once a minute.
+    pub index: i64,
+}
+
+/// The value of `observedGeneration` before anybody has looked.
+pub fn unobserved() -> i64 {
+    -1
+}

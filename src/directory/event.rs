@@ -1,0 +1,82 @@
+//! What the directory journal holds: decided effects, never requests. No resource logic lives here.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// One decided effect on the directory. Unknown kinds stop a reader: it grants nothing more until it is upgraded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "e", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Event {
+    /// The source was first seen, or its ScimSource has another UID now (deleted and applied again): the directory goes on.
+    #[serde(rename_all = "camelCase")]
+    SourceSeen {
+        /// The source's name.
+        source: String,
+        /// The UID of the ScimSource.
+        uid: String,
+    },
+    /// The source's deletion counts: all its users and groups are gone, and the name starts fresh.
+    SourceEnded {
+        /// The source's name.
+        source: String,
+    },
+    /// A user or group was created.
+    Created {
+        /// The source's name.
+        source: String,
+        /// User or group.
+        kind: Kind,
+        /// The id for SCIM: random, never used again.
+        id: Uuid,
+        /// The number for bitmaps: given here, never used again in this source.
+        n: u32,
+        /// The attributes as kept: no `id`, `meta`, `schemas` stays, no `password`, no `groups`, no `members`.
+        attributes: Map<String, Value>,
+        /// A group's members, by number. Empty for users.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        members: Vec<u32>,
+        /// The request that caused it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        request: String,
+    },
+    /// Attributes or members changed.
+    Changed {
+        /// The source's name.
+        source: String,
+        /// The number of the user or group.
+        n: u32,
+        /// A JSON merge patch (RFC 7396) over the attributes; empty when only members change.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        merge: Map<String, Value>,
+        /// Members that came, by number.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add: Vec<u32>,
+        /// Members that went, by number.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<u32>,
+        /// The request that caused it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        request: String,
+    },
+    /// A user or group was deleted, with all its memberships.
+    Deleted {
+        /// The source's name.
+        source: String,
+        /// The number of the user or group.
+        n: u32,
+        /// The request that caused it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        request: String,
+    },
+}
+
+/// What a number stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A SCIM User.
+    User,
+    /// A SCIM Group.
+    Group,
+}

@@ -1,0 +1,3 @@
+//! Rolecall makes Kubernetes access follow the company directory.
+pub mod api;
+pub mod directory;
