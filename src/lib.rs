@@ -2,3 +2,4 @@
 pub mod api;
 pub mod directory;
 pub mod ops;
+pub mod scim;
