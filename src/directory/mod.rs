@@ -1,5 +1,63 @@
-//! The directory as values: events and their fold. No client, no clock, no files.
+//! The directory as values: events, their fold, and what it can be asked. No client, no clock, no files, no randomness.
+//!
+//! `Directory` = fold of the events of the journal `directory`. [`Directory::apply`] is the only way it changes; a clone is a few
+//! reference counts, so that readers hold a snapshot while the fold goes on.
 
+mod apply;
+mod changes;
 pub mod event;
+pub mod merge;
+mod resource;
+mod source;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+pub use changes::{Change, What};
 pub use event::{Event, Kind};
+pub use resource::{Attributes, Gone, Resource};
+pub use source::Source;
+
+/// A stand-in of the same meaning until `scim` has it.
+fn fold(name: &str) -> String {
+    use unicode_normalization::UnicodeNormalization;
+    name.nfkc().collect::<String>().to_lowercase()
+}
+
+/// How many changes and how many tombstones a source remembers.
+pub const REMEMBERED: usize = 65_536;
+
+/// Everything that the journal says: the sources by name, each an identity space of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    sources: OrdMap<Arc<str>, Arc<Source>>,
+    /// The next number of sources that ended: a name that starts afresh must not give a number twice.
+    ended: OrdMap<Arc<str>, u32>,
+    last: (i64, u32),
+    ignored: u64,
+}
+
+impl Directory {
+    /// The source of that name, if the journal has seen it and it did not end.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.get(name).map(AsRef::as_ref)
+    }
+
+    /// All sources, by name.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Source)> {
+        self.sources.iter().map(|(name, source)| (name.as_ref(), source.as_ref()))
+    }
+
+    /// The place that the next event of the batch `index` has in it.
+    pub fn next_ordinal(&self, index: i64) -> u32 {
+        if self.last.0 == index { self.last.1 } else { 0 }
+    }
+
+    /// How many events meant nothing here (an unknown source or number, a number given twice). 0 unless a writer is wrong.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+}

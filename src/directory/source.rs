@@ -1,0 +1,202 @@
+//! One source: its users, groups and memberships, the indexes over them, and the questions they answer. Changes are in `apply`.
+
+use std::sync::{Arc, LazyLock};
+
+use imbl::{OrdMap, OrdSet, Vector};
+use jiff::Timestamp;
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+use super::changes::{Change, Log};
+use super::event::Kind;
+use super::fold;
+use super::resource::{Gone, Resource};
+
+static NOBODY: LazyLock<RoaringBitmap> = LazyLock::new(RoaringBitmap::new);
+
+/// Folded name, index since which it is borne, number: the oldest bearer comes first.
+pub(super) type Names = OrdSet<(Arc<str>, i64, u32)>;
+
+/// One source: an identity space of its own.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub(super) uid: Arc<str>,
+    pub(super) next_n: u32,
+    pub(super) last_event: Option<Timestamp>,
+    pub(super) resources: OrdMap<u32, Arc<Resource>>,
+    pub(super) ids: OrdMap<Uuid, u32>,
+    pub(super) user_names: Names,
+    pub(super) group_names: Names,
+    pub(super) external_ids: OrdSet<(Arc<str>, u32)>,
+    pub(super) users: Arc<RoaringBitmap>,
+    pub(super) active: Arc<RoaringBitmap>,
+    pub(super) groups: Arc<RoaringBitmap>,
+    /// Direct members by group, and the reverse. An empty bitmap is not kept.
+    pub(super) members: OrdMap<u32, Arc<RoaringBitmap>>,
+    pub(super) groups_of: OrdMap<u32, Arc<RoaringBitmap>>,
+    pub(super) log: Log,
+    pub(super) gone: OrdMap<u32, Arc<Gone>>,
+    pub(super) gone_order: Vector<u32>,
+}
+
+impl Source {
+    pub(super) fn new(uid: &str, next_n: u32, index: i64) -> Self {
+        Self {
+            uid: uid.into(),
+            next_n,
+            last_event: None,
+            resources: OrdMap::new(),
+            ids: OrdMap::new(),
+            user_names: OrdSet::new(),
+            group_names: OrdSet::new(),
+            external_ids: OrdSet::new(),
+            users: Arc::default(),
+            active: Arc::default(),
+            groups: Arc::default(),
+            members: OrdMap::new(),
+            groups_of: OrdMap::new(),
+            log: Log::new(index),
+            gone: OrdMap::new(),
+            gone_order: Vector::new(),
+        }
+    }
+
+    /// The UID of the ScimSource that was last seen under this name.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// How many users there are, disabled ones included.
+    pub fn user_count(&self) -> u64 {
+        self.users.len()
+    }
+
+    /// How many users are active.
+    pub fn active_count(&self) -> u64 {
+        self.active.len()
+    }
+
+    /// How many groups there are.
+    pub fn group_count(&self) -> u64 {
+        self.groups.len()
+    }
+
+    /// When the provider last changed something.
+    pub fn last_event(&self) -> Option<Timestamp> {
+        self.last_event
+    }
+
+    /// The number that the next user or group gets.
+    pub fn next_n(&self) -> u32 {
+        self.next_n
+    }
+
+    /// The user or group of that id.
+    pub fn by_id(&self, id: &Uuid) -> Option<&Arc<Resource>> {
+        self.get(*self.ids.get(id)?)
+    }
+
+    /// The user or group of that number.
+    pub fn get(&self, n: u32) -> Option<&Arc<Resource>> {
+        self.resources.get(&n)
+    }
+
+    /// The user whose folded userName this is.
+    pub fn user_by_name(&self, folded: &str) -> Option<u32> {
+        bearers(&self.user_names, folded).next()
+    }
+
+    /// The users or groups of that externalId (case matters), in order of creation.
+    pub fn by_external_id(&self, kind: Kind, external_id: &str) -> impl Iterator<Item = u32> {
+        let key: Arc<str> = external_id.into();
+        let of_kind = self.of_kind(kind);
+        self.external_ids
+            .range((key.clone(), 0)..=(key, u32::MAX))
+            .map(|(_, n)| *n)
+            .filter(|n| of_kind.contains(*n))
+    }
+
+    /// The groups of exactly that displayName, the one that bears it longest first.
+    pub fn groups_by_name(&self, display_name: &str) -> impl Iterator<Item = u32> {
+        bearers(&self.group_names, &fold(display_name)).filter(move |n| self.get(*n).is_some_and(|group| *group.name == *display_name))
+    }
+
+    /// The groups whose folded displayName this is, the one that bears its name longest first.
+    pub fn groups_by_folded_name(&self, folded: &str) -> impl Iterator<Item = u32> {
+        bearers(&self.group_names, folded)
+    }
+
+    /// All users, in order of creation.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.users.iter().filter_map(|n| self.get(n))
+    }
+
+    /// All groups, in order of creation.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.groups.iter().filter_map(|n| self.get(n))
+    }
+
+    /// The numbers of all users or of all groups.
+    pub fn of_kind(&self, kind: Kind) -> &RoaringBitmap {
+        match kind {
+            Kind::User => &self.users,
+            Kind::Group => &self.groups,
+        }
+    }
+
+    /// The direct members of a group: users and groups.
+    pub fn members(&self, group: u32) -> &RoaringBitmap {
+        self.members.get(&group).map_or(&NOBODY, AsRef::as_ref)
+    }
+
+    /// The groups that it is a direct member of.
+    pub fn groups_of(&self, n: u32) -> &RoaringBitmap {
+        self.groups_of.get(&n).map_or(&NOBODY, AsRef::as_ref)
+    }
+
+    /// The active users.
+    pub fn active(&self) -> &RoaringBitmap {
+        &self.active
+    }
+
+    /// The users, active or not, whom the groups hold, directly or through other groups. Cycles do no harm.
+    pub fn all_members(&self, groups: impl Iterator<Item = u32>) -> RoaringBitmap {
+        let mut seen: RoaringBitmap = groups.collect();
+        let mut open: Vec<u32> = seen.iter().collect();
+        let mut found = RoaringBitmap::new();
+        while let Some(group) = open.pop() {
+            let members = self.members(group);
+            found |= members;
+            open.extend((members & self.groups.as_ref()).iter().filter(|nested| seen.insert(*nested)));
+        }
+        found &= self.users.as_ref();
+        found
+    }
+
+    /// The groups that hold it, directly or through other groups; itself too, if it is a group in a cycle.
+    pub fn ancestors(&self, n: u32) -> RoaringBitmap {
+        let mut found = self.groups_of(n).clone();
+        let mut open: Vec<u32> = found.iter().collect();
+        while let Some(group) = open.pop() {
+            open.extend(self.groups_of(group).iter().filter(|above| found.insert(*above)));
+        }
+        found
+    }
+
+    /// What changed in batches after `index`, oldest first. `None`: too long ago, look at everything.
+    pub fn changes_since(&self, index: i64) -> Option<Vec<Change>> {
+        self.log.since(index)
+    }
+
+    /// What is remembered of a deleted user or group.
+    pub fn gone(&self, n: u32) -> Option<&Gone> {
+        self.gone.get(&n).map(AsRef::as_ref)
+    }
+}
+
+fn bearers<'a>(names: &'a Names, folded: &str) -> impl Iterator<Item = u32> + use<'a> {
+    let key: Arc<str> = folded.into();
+    names
+        .range((key.clone(), i64::MIN, 0)..=(key, i64::MAX, u32::MAX))
+        .map(|(_, _, n)| *n)
+}
