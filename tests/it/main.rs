@@ -5,3 +5,4 @@ mod cluster;
 mod harness;
 mod install;
 mod policies;
+mod system;
