@@ -1,3 +1,4 @@
 //! Rolecall makes Kubernetes access follow the company directory.
 pub mod api;
 pub mod directory;
+pub mod scim;

@@ -1,0 +1,264 @@
+//! A resource's body made into the attributes that are kept, and the attributes made into the resource that is answered. PATCH lives in `patch`.
+
+mod project;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use super::Members;
+use super::coerce::{self, From, strip};
+use super::error::ScimError;
+use super::filter::get_attribute;
+use super::patch;
+use super::path::AttrPath;
+use super::schema::{self, Attribute, Mutability, ResourceKind};
+
+pub use project::Projection;
+
+/// What a POST or PUT says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Body {
+    /// The attributes to keep: `schemas` first, no `id`, `meta`, `password`, `groups` or `members`, and no null anywhere.
+    pub attributes: Map<String, Value>,
+    /// A group's members, each once; none if the body does not speak of members.
+    pub members: Option<Vec<String>>,
+}
+
+impl Body {
+    /// Makes these the group's members, if the body speaks of members: the others go.
+    pub fn set_members(&self, members: &mut dyn Members) -> Result<(), ScimError> {
+        let Some(ids) = &self.members else { return Ok(()) };
+        members.clear();
+        ids.iter().try_for_each(|id| members.add(id))
+    }
+}
+
+/// Reads the body of a POST.
+///
+/// Everything is kept but what means "unassigned" (null, `[]`), what is read-only, and the password. `schemas` may be absent or foreign. Wrong types
+/// and a missing `userName` or `displayName` are `invalidValue`.
+pub fn create(kind: ResourceKind, body: &Value) -> Result<Body, ScimError> {
+    let body = body.as_object().ok_or_else(|| ScimError::invalid_syntax("the body is an object"))?;
+    check_schemas(kind, body)?;
+    let mut reader = Reader {
+        kind,
+        attributes: Map::new(),
+        unqualified: Vec::new(),
+        members: None,
+    };
+    for (key, value) in body {
+        reader.take(key, value)?;
+    }
+    let Reader {
+        mut attributes,
+        unqualified,
+        members,
+        ..
+    } = reader;
+    for (urn, attribute, value) in unqualified {
+        // What stands under the URN is meant first.
+        let container = attributes.entry(urn).or_insert_with(|| json!({}));
+        if let Some(container) = container.as_object_mut() {
+            container.entry(attribute.name).or_insert(value);
+        }
+    }
+    finish(kind, &mut attributes)?;
+    Ok(Body { attributes, members })
+}
+
+/// Reads the body of a PUT. It replaces everything, but absent `active` leaves it as it was: nobody is disabled, or enabled, by omission.
+pub fn replace(kind: ResourceKind, current: &Map<String, Value>, body: &Value) -> Result<Body, ScimError> {
+    let mut new = create(kind, body)?;
+    if kind == ResourceKind::User
+        && !new.attributes.contains_key("active")
+        && let Some(active) = current.get("active")
+    {
+        new.attributes.insert("active".into(), active.clone());
+    }
+    Ok(new)
+}
+
+fn check_schemas(kind: ResourceKind, body: &Map<String, Value>) -> Result<(), ScimError> {
+    let urns: Vec<&str> = match get_attribute(body, "schemas") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        Some(_) => return Err(ScimError::invalid_syntax("\"schemas\" is a list of URNs")),
+    };
+    let has = |kind: ResourceKind| urns.iter().any(|urn| urn.eq_ignore_ascii_case(kind.schema().id));
+    // Foreign URNs are tolerated, but a Group sent to /Users is a mistake.
+    match has(kind.other()) && !has(kind) {
+        true => Err(ScimError::invalid_syntax(format!(
+            "{} takes resources of {}",
+            kind.endpoint(),
+            kind.schema().id
+        ))),
+        false => Ok(()),
+    }
+}
+
+struct Reader {
+    kind: ResourceKind,
+    attributes: Map<String, Value>,
+    unqualified: Vec<(&'static str, &'static Attribute, Value)>,
+    members: Option<Vec<String>>,
+}
+
+impl Reader {
+    fn take(&mut self, key: &str, value: &Value) -> Result<(), ScimError> {
+        if let Some(attribute) = schema::find(self.kind, key) {
+            return self.core(attribute, value);
+        }
+        let known = schema::known_urn(key);
+        if let (Some(urn), Value::Object(map)) = (known, value) {
+            if urn == self.kind.schema().id {
+                return map
+                    .iter()
+                    .filter(|(key, _)| !key.contains(':'))
+                    .try_for_each(|(key, value)| self.take(key, value));
+            }
+            if self.kind.extensions().iter().any(|schema| schema.id == urn) {
+                return map.iter().try_for_each(|(key, value)| self.extension(urn, key, value));
+            }
+        }
+        if known.is_some_and(|urn| self.kind.extensions().iter().any(|schema| schema.id == urn)) && strip(value).is_some() {
+            return Err(ScimError::invalid_value(format!("{key}: expected an object")));
+        }
+        // `manager`, or `urn:...:User:manager`.
+        if let Ok(path) = AttrPath::read(key)
+            && path.sub.is_none()
+            && let Ok(schema::Place {
+                container,
+                attribute: Some(attribute),
+                ..
+            }) = schema::resolve(self.kind, &path)
+        {
+            return match container.and_then(schema::known_urn) {
+                None => self.core(attribute, value),
+                Some(urn) => {
+                    let value = coerce::attribute(attribute, value, From::Body)?;
+                    self.unqualified.extend(value.map(|value| (urn, attribute, value)));
+                    Ok(())
+                }
+            };
+        }
+        self.attributes.extend(strip(value).map(|value| (key.to_owned(), value)));
+        Ok(())
+    }
+
+    fn core(&mut self, attribute: &'static Attribute, value: &Value) -> Result<(), ScimError> {
+        if matches!(attribute.mutability, Mutability::ReadOnly | Mutability::WriteOnly) {
+            return Ok(());
+        }
+        if self.kind == ResourceKind::Group && attribute.name == "members" {
+            let mut seen = HashSet::new();
+            let ids = patch::member_ids(value)?
+                .into_iter()
+                .filter(|id| seen.insert(*id))
+                .map(str::to_owned)
+                .collect();
+            self.members = Some(ids);
+            return Ok(());
+        }
+        let value = coerce::attribute(attribute, value, From::Body)?;
+        self.attributes.extend(value.map(|value| (attribute.name.to_owned(), value)));
+        Ok(())
+    }
+
+    fn extension(&mut self, urn: &'static str, key: &str, value: &Value) -> Result<(), ScimError> {
+        let (name, value) = match schema::find_extension(self.kind, urn, key) {
+            Some(attribute) if attribute.mutability == Mutability::ReadOnly => return Ok(()),
+            Some(attribute) => (attribute.name, coerce::attribute(attribute, value, From::Body)?),
+            None => (key, strip(value)),
+        };
+        let Some(value) = value else { return Ok(()) };
+        let container = self.attributes.entry(urn).or_insert_with(|| json!({}));
+        if let Some(container) = container.as_object_mut() {
+            container.insert(name.to_owned(), value);
+        }
+        Ok(())
+    }
+}
+
+/// What must hold of any resource: the required attribute is there and not blank, and `schemas` names what is used, no more and no less.
+pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) -> Result<(), ScimError> {
+    let required = kind.required();
+    if !attributes
+        .get(required)
+        .and_then(Value::as_str)
+        .is_some_and(|text| !text.trim().is_empty())
+    {
+        return Err(ScimError::invalid_value(format!("{required} is required and must not be empty")));
+    }
+    let used = attributes
+        .iter()
+        .filter(|(key, value)| key.contains(':') && value.is_object())
+        .map(|(key, _)| key.as_str());
+    let schemas: Value = std::iter::once(kind.schema().id).chain(used).collect();
+    attributes.shift_remove("schemas");
+    attributes.shift_insert(0, "schemas".into(), schemas);
+    Ok(())
+}
+
+/// What only the directory knows of a resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta<'a> {
+    /// The id.
+    pub id: &'a str,
+    /// RFC 3339.
+    pub created: &'a str,
+    /// RFC 3339.
+    pub last_modified: &'a str,
+    /// The URL.
+    pub location: &'a str,
+    /// The version, where one is published.
+    pub version: Option<&'a str>,
+}
+
+/// The resource as it is answered and filtered, without `members` and `groups`: those the caller adds where they are wanted.
+pub fn render(kind: ResourceKind, meta: &Meta, attributes: &Map<String, Value>) -> Map<String, Value> {
+    let mut out = Map::with_capacity(attributes.len() + 2);
+    out.extend(attributes.get("schemas").map(|schemas| ("schemas".to_owned(), schemas.clone())));
+    out.insert("id".into(), meta.id.into());
+    out.extend(
+        attributes
+            .iter()
+            .filter(|(key, _)| *key != "schemas")
+            .map(|(key, value)| (key.clone(), value.clone())),
+    );
+    let mut about = json!({
+        "resourceType": kind.name(),
+        "created": meta.created,
+        "lastModified": meta.last_modified,
+        "location": meta.location,
+    });
+    if let Some(version) = meta.version {
+        about["version"] = version.into();
+    }
+    out.insert("meta".into(), about);
+    out
+}
+
+/// The JSON merge patch (RFC 7396) that makes `new` out of `old`. Empty: nothing changed.
+pub fn difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Map<String, Value> {
+    let mut patch = Map::new();
+    for (key, value) in new {
+        match (old.get(key), value) {
+            (Some(before), after) if before == after => {}
+            (Some(Value::Object(before)), Value::Object(after)) => {
+                patch.insert(key.clone(), Value::Object(difference(before, after)));
+            }
+            _ => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    patch.extend(
+        old.keys()
+            .filter(|key| !new.contains_key(*key))
+            .map(|key| (key.clone(), Value::Null)),
+    );
+    patch
+}
