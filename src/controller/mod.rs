@@ -1,0 +1,120 @@
+//! The controller: watches, decides by the pure functions of `access`, writes bindings and every status. It has no door to the outside.
+//!
+//! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
+
+pub mod access_journal;
+pub mod apply;
+pub mod deletion;
+pub mod engine;
+pub mod fence;
+pub mod guards;
+pub mod observe;
+pub mod status;
+pub mod world;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::Client;
+
+use crate::ops::lease::{Config as LeaseConfig, Elector, End};
+use crate::ops::shutdown::Shutdown;
+
+/// How the controller runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The class of sources and mappings that this installation acts on; empty: those without a class.
+    #[arg(long, env = "ROLECALL_CLASS", default_value = "")]
+    pub class: String,
+    /// Rolecall's own namespace: its Lease and its journals are there.
+    #[arg(long, env = "ROLECALL_NAMESPACE", default_value = "rolecall")]
+    pub namespace: String,
+    /// The prefix of the names of the Lease and the admission policies: the chart's full name.
+    #[arg(long, env = "ROLECALL_FULLNAME", default_value = "rolecall")]
+    pub fullname: String,
+    /// The access policy, a file that the chart renders from its values. Read again when it changes.
+    #[arg(long, env = "ROLECALL_ACCESS_POLICY", default_value = "/etc/rolecall/access-policy.yaml")]
+    pub access_policy: PathBuf,
+    /// How the provider reaches the gateway, for `status.url` of the sources, such as `https://rolecall.example.com`.
+    #[arg(long, env = "ROLECALL_PUBLIC_URL", default_value = "")]
+    pub public_url: String,
+    /// What identifies this process in the Lease, such as the pod's name.
+    #[arg(long, env = "ROLECALL_IDENTITY", default_value = "controller")]
+    pub identity: String,
+    /// Others wait so long after the last renewal of the Lease.
+    #[arg(long, env = "ROLECALL_LEASE_DURATION", default_value = "15s", value_parser = seconds)]
+    pub lease_duration: Duration,
+    /// The leader steps down when no renewal was answered for so long.
+    #[arg(long, env = "ROLECALL_RENEW_DEADLINE", default_value = "10s", value_parser = seconds)]
+    pub renew_deadline: Duration,
+    /// How often the Lease is renewed or tried for.
+    #[arg(long, env = "ROLECALL_RETRY_PERIOD", default_value = "2s", value_parser = seconds)]
+    pub retry_period: Duration,
+    /// The deadline of one write.
+    #[arg(long, env = "ROLECALL_WRITE_DEADLINE", default_value = "5s", value_parser = seconds)]
+    pub write_deadline: Duration,
+    /// How long a new leader waits, once the fence was seen to refuse the old term, for other API servers to see it too.
+    #[arg(long, env = "ROLECALL_FENCE_DELAY", default_value = "2s", value_parser = seconds)]
+    pub fence_delay: Duration,
+    /// After a start, a mapping or source that is absent counts as deleted only when so long has passed: a restore may be running.
+    #[arg(long, env = "ROLECALL_ABSENCE_DELAY", default_value = "60s", value_parser = seconds)]
+    pub absence_delay: Duration,
+    /// How long an empty binding stands that keeps the name of a lost POST, once that POST's term is over.
+    #[arg(long, env = "ROLECALL_TOMBSTONE_DELAY", default_value = "120s", value_parser = seconds)]
+    pub tombstone_delay: Duration,
+    /// How long an unreachable segment is kept before it is removed.
+    #[arg(long, env = "ROLECALL_GARBAGE_DELAY", default_value = "60s", value_parser = seconds)]
+    pub garbage_delay: Duration,
+    /// Refuse to start unless the directory journal has reached this head: `<id>/<index>/<head>`, as a log line shows it.
+    #[arg(long, env = "ROLECALL_EXPECT_HEAD")]
+    pub expect_head: Option<String>,
+    /// Where health is served, such as `127.0.0.1:8081`; empty: nowhere.
+    #[arg(long, env = "ROLECALL_HEALTH_ADDRESS", default_value = "")]
+    pub health_address: String,
+}
+
+/// `15s`, `200ms`, `2m`.
+///
+/// # Errors
+/// When the text is no duration.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    Duration::try_from(span).map_err(|e| e.to_string())
+}
+
+/// Runs until the process should end. Leads when it can; a lost term ends the engine and everything it knew.
+///
+/// # Errors
+/// When the process cannot go on at all: an unreadable access policy at the start is not one of these, it only grants nothing.
+pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<(), engine::Error> {
+    let config = LeaseConfig {
+        namespace: args.namespace.clone(),
+        name: format!("{}-controller", args.fullname),
+        prefix: args.identity.clone(),
+        lease: args.lease_duration,
+        renew: args.renew_deadline,
+        retry: args.retry_period,
+    };
+    loop {
+        let mut elector = Elector::new(client.clone(), config.clone());
+        let Some((term, before)) = elector.acquire(&mut shutdown).await else { return Ok(()) };
+        let engine = engine::run(&args, client.clone(), term, before);
+        let end = tokio::select! {
+            end = elector.hold(&mut shutdown) => end,
+            Err(error) = engine => {
+                tracing::error!(error = %error, "the engine stopped");
+                elector.release().await;
+                if matches!(error, engine::Error::SteppedDown(_) | engine::Error::Lost(_)) {
+                    // What it knew may be wrong: start anew, but not in a hurry.
+                    tokio::time::sleep(args.retry_period).await;
+                    continue;
+                }
+                return Err(error);
+            }
+        };
+        if end == End::Shutdown {
+            elector.release().await;
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What the cluster shows: one watch a kind, fed into plain maps. Nothing is decided and nothing is written here.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use futures::StreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher::Config};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+/// The objects of one kind as last seen, by `namespace/name`, or `name` where there is no namespace.
+#[derive(Clone, Debug)]
+pub struct Kept<V> {
+    items: BTreeMap<String, V>,
+    building: Option<BTreeMap<String, V>>,
+    complete: bool,
+}
+
+impl<V> Default for Kept<V> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), building: None, complete: false }
+    }
+}
+
+impl<V: PartialEq> Kept<V> {
+    /// Whether one whole list has arrived since the start.
+    pub fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// All objects, by key.
+    pub fn items(&self) -> &BTreeMap<String, V> {
+        &self.items
+    }
+
+    /// One object.
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.items.get(key)
+    }
+
+    /// Takes an event in; the keys whose value changed, came or went.
+    pub fn feed<K: Resource>(&mut self, event: Event<K>, convert: impl Fn(K) -> V) -> Vec<String> {
+        match event {
+            Event::Init => {
+                self.building = Some(BTreeMap::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let key = key_of(&object);
+                if let Some(building) = &mut self.building {
+                    building.insert(key, convert(object));
+                }
+                Vec::new()
+            }
+            Event::InitDone => {
+                let new = self.building.take().unwrap_or_default();
+                let mut changed: Vec<String> = self.items.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
+                changed.extend(new.iter().filter(|(key, value)| self.items.get(*key) != Some(value)).map(|(key, _)| key.clone()));
+                self.items = new;
+                self.complete = true;
+                changed
+            }
+            Event::Apply(object) => self.put(key_of(&object), convert(object)),
+            Event::Delete(object) => {
+                let key = key_of(&object);
+                self.items.remove(&key).map(|_| key).into_iter().collect()
+            }
+        }
+    }
+
+    /// Sets one object: an answer to our own write is seen before the watch tells it.
+    pub fn put(&mut self, key: String, value: V) -> Vec<String> {
+        if self.items.get(&key) == Some(&value) {
+            return Vec::new();
+        }
+        self.items.insert(key.clone(), value);
+        vec![key]
+    }
+
+    /// Removes one object.
+    pub fn remove(&mut self, key: &str) -> Option<V> {
+        self.items.remove(key)
+    }
+}
+
+/// `namespace/name`, or `name`.
+pub fn key_of<K: Resource>(object: &K) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    }
+}
+
+/// Watches one kind for ever and sends every event. A watch that fails starts anew, with back-off; what was seen stays.
+pub async fn watch<K, C>(api: Api<K>, config: Config, wrap: fn(Event<K>) -> C, send: mpsc::Sender<C>)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    C: Send,
+{
+    let mut events = watcher::watcher(api, config).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if send.send(wrap(event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a watch ended; it starts anew"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the controller sees of the cluster, as plain values, and the watches that feed it. Nothing is decided here.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::observe::{Kept, watch};
+use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource, names};
+
+/// A namespace as the controller needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// It is being deleted: nothing is touched in it.
+    pub terminating: bool,
+}
+
+/// One event of one watch.
+pub enum Change {
+    /// A ScimSource.
+    Source(Event<ScimSource>),
+    /// A RoleMapping.
+    Mapping(Event<RoleMapping>),
+    /// A ClusterRoleMapping.
+    ClusterMapping(Event<ClusterRoleMapping>),
+    /// A Namespace.
+    Namespace(Event<PartialObjectMeta<Namespace>>),
+    /// A RoleBinding with our labels.
+    Binding(Event<RoleBinding>),
+    /// A Role.
+    Role(Event<PartialObjectMeta<Role>>),
+    /// A ClusterRole.
+    ClusterRole(Event<PartialObjectMeta<ClusterRole>>),
+    /// An admission policy.
+    Policy(Event<ValidatingAdmissionPolicy>),
+    /// A binding of an admission policy.
+    PolicyBinding(Event<ValidatingAdmissionPolicyBinding>),
+}
+
+/// Everything that is watched.
+#[derive(Default)]
+pub struct World {
+    /// Sources of our class, by name.
+    pub sources: Kept<ScimSource>,
+    /// RoleMappings of our class, by `namespace/name`.
+    pub mappings: Kept<RoleMapping>,
+    /// ClusterRoleMappings of our class, by name.
+    pub cluster_mappings: Kept<ClusterRoleMapping>,
+    /// Namespaces, by name.
+    pub namespaces: Kept<Place>,
+    /// RoleBindings that carry our labels, by `namespace/name`.
+    pub bindings: Kept<RoleBinding>,
+    /// Roles, by `namespace/name`.
+    pub roles: Kept<()>,
+    /// ClusterRoles, by name.
+    pub cluster_roles: Kept<()>,
+    /// Admission policies, by name.
+    pub policies: Kept<ValidatingAdmissionPolicy>,
+    /// Bindings of admission policies, by name.
+    pub policy_bindings: Kept<ValidatingAdmissionPolicyBinding>,
+}
+
+impl World {
+    /// Whether every watch has brought one whole list.
+    pub fn complete(&self) -> bool {
+        self.sources.complete()
+            && self.mappings.complete()
+            && self.cluster_mappings.complete()
+            && self.namespaces.complete()
+            && self.bindings.complete()
+            && self.roles.complete()
+            && self.cluster_roles.complete()
+            && self.policies.complete()
+            && self.policy_bindings.complete()
+    }
+}
+
+/// Reads the labels and state that matter of a namespace.
+pub fn place(namespace: PartialObjectMeta<Namespace>) -> Place {
+    Place { terminating: namespace.metadata.deletion_timestamp.is_some(), labels: namespace.metadata.labels.unwrap_or_default() }
+}
+
+/// Without what only costs memory.
+pub fn slim<K: kube::Resource>(mut object: K) -> K {
+    object.managed_fields_mut().clear();
+    object
+}
+
+/// Starts all watches; they end with the set.
+pub fn start(client: &Client, class: &str, send: &mpsc::Sender<Change>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    let all = Config::default;
+    let ours = Config::default().labels(&format!("{}={},{}={}", names::MANAGED_BY, names::MANAGED_BY_VALUE, names::CLASS, class));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::Source, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::Mapping, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::ClusterMapping, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), ours, Change::Binding, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::Policy, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::PolicyBinding, send.clone()));
+    set.spawn(watch_metadata(Api::all(client.clone()), Change::Namespace, send.clone()));
+    set.spawn(watch_metadata(Api::all(client.clone()), Change::Role, send.clone()));
+    set.spawn(watch_metadata(Api::all(client.clone()), Change::ClusterRole, send.clone()));
+    set
+}
+
+async fn watch_metadata<K>(api: Api<K>, wrap: fn(Event<PartialObjectMeta<K>>) -> Change, send: mpsc::Sender<Change>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    use futures::StreamExt as _;
+    let mut events = watcher::metadata_watcher(api, Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if send.send(wrap(event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a watch ended; it starts anew"),
+        }
+    }
+}
+
+/// The UID of a CRD of ours, and whether it is being deleted; `None` when it is not there. A GET that begins now.
+///
+/// # Errors
+/// When the API server gives no answer.
+pub async fn crd(client: &Client, plural: &str) -> Result<Option<(String, bool)>, kube::Error> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let found = api.get_metadata_opt(&format!("{plural}.{}", crate::api::GROUP)).await?;
+    Ok(found.map(|crd| (crd.uid().unwrap_or_default(), crd.metadata.deletion_timestamp.is_some())))
+}

@@ -1,0 +1,6 @@
+//! What every process needs to run: a client, logs, a Lease, a clean end. Uses nothing of ours, and knows nothing of access.
+
+pub mod client;
+pub mod lease;
+pub mod shutdown;
+pub mod telemetry;
