@@ -1,5 +1,7 @@
 //! Rolecall makes Kubernetes access follow the company directory.
 pub mod api;
 pub mod directory;
+pub mod gateway;
+pub mod journal;
 pub mod ops;
 pub mod scim;
