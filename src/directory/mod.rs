@@ -9,6 +9,7 @@ pub mod event;
 pub mod merge;
 mod resource;
 mod source;
+mod state;
 #[cfg(test)]
 mod tests;
 

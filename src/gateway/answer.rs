@@ -111,10 +111,15 @@ impl Failure {
             Failure::Journal(failed) => match failed {
                 journal::Error::TooLarge => error(&ScimError::new(413, "the change is too large for the journal: send it in parts")),
                 // What happened and what to do is for the admin, in the ScimSource's conditions.
-                journal::Error::Lost(_) => retry(30, "the directory journal is lost; nothing is taken until an admin has looked at the ScimSource"),
+                journal::Error::Lost(_) => retry(
+                    30,
+                    "the directory journal is lost; nothing is taken until an admin has looked at the ScimSource",
+                ),
                 journal::Error::Overloaded => retry(1, "too many requests wait"),
                 journal::Error::Deadline => retry(2, "no answer in time; the change may have been made all the same"),
-                journal::Error::Fenced | journal::Error::Store(_) | journal::Error::Closed => retry(5, "the directory journal cannot be reached"),
+                journal::Error::Fenced | journal::Error::Store(_) | journal::Error::Closed => {
+                    retry(5, "the directory journal cannot be reached")
+                }
             },
         }
     }

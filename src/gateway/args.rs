@@ -95,7 +95,12 @@ impl Args {
     }
 
     pub(super) fn expected(&self) -> Result<Vec<Known>, String> {
-        self.expect_head.as_deref().filter(|text| !text.is_empty()).map(str::parse).into_iter().collect()
+        self.expect_head
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(str::parse)
+            .into_iter()
+            .collect()
     }
 }
 

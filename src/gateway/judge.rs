@@ -99,10 +99,13 @@ pub(super) fn judge(directory: &Directory, asked: &Asked, write: &Write) -> Judg
 
 /// The event that records another UID of a known source, if the directory knows another one.
 pub(super) fn seen(directory: &Directory, source: &str, uid: &str) -> Option<Event> {
-    directory.source(source).filter(|known| known.uid() != uid).map(|_| Event::SourceSeen {
-        source: source.to_owned(),
-        uid: uid.to_owned(),
-    })
+    directory
+        .source(source)
+        .filter(|known| known.uid() != uid)
+        .map(|_| Event::SourceSeen {
+            source: source.to_owned(),
+            uid: uid.to_owned(),
+        })
 }
 
 type Found = Result<(Vec<Event>, Done), ScimError>;
@@ -213,9 +216,16 @@ impl At<'_> {
                 }
             }
             ResourceKind::Group => {
-                let (Some(name), Some(external_id)) = (text("displayName"), text("externalId")) else { return Ok(()) };
-                let twins = self.source.groups_by_folded_name(&fold(name)).filter(other);
-                match twins.filter_map(|n| self.source.get(n)).any(|twin| twin.external_id.as_deref() == Some(external_id)) {
+                let (Some(name), Some(external_id)) = (text("displayName"), text("externalId")) else {
+                    return Ok(());
+                };
+                let folded = fold(name);
+                let mut twins = self
+                    .source
+                    .groups_by_folded_name(&folded)
+                    .filter(other)
+                    .filter_map(|n| self.source.get(n));
+                match twins.any(|twin| twin.external_id.as_deref() == Some(external_id)) {
                     true => Err(ScimError::uniqueness(format!(
                         "another group has the displayName \"{name}\" and the externalId \"{external_id}\""
                     ))),

@@ -21,12 +21,7 @@ pub(super) struct Page<'a> {
 }
 
 /// Finds the page. `expired` says when to give up: 400 `tooMany`.
-pub(super) fn list<'a>(
-    view: View<'a>,
-    of: ResourceKind,
-    query: &'a ListQuery,
-    expired: &dyn Fn() -> bool,
-) -> Result<Page<'a>, ScimError> {
+pub(super) fn list<'a>(view: View<'a>, of: ResourceKind, query: &'a ListQuery, expired: &dyn Fn() -> bool) -> Result<Page<'a>, ScimError> {
     let everything = view.source.of_kind(kind(of));
     let found = match &query.filter {
         None => None,
@@ -46,7 +41,9 @@ pub(super) fn list<'a>(
         resources: Vec::new(),
     };
     let Ok(skip) = u32::try_from(query.skip()) else { return Ok(page) };
-    let Some(first) = found.select(skip).filter(|_| query.count > 0) else { return Ok(page) };
+    let Some(first) = found.select(skip).filter(|_| query.count > 0) else {
+        return Ok(page);
+    };
     let mut members = 0;
     let count = usize::try_from(query.count).unwrap_or(usize::MAX);
     for resource in found.range(first..).take(count).filter_map(|n| view.source.get(n)) {
@@ -90,7 +87,7 @@ fn select(view: View, candidates: &RoaringBitmap, matcher: &Matcher, expired: &d
         }
         let Some(resource) = view.source.get(n) else { continue };
         if matcher.matches_with(&view.bare(resource), &Relation { view, resource }) {
-            found.push(n);
+            found.insert(n);
         }
     }
     Ok(found)

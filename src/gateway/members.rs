@@ -128,7 +128,11 @@ impl Members for Edit<'_> {
 
     fn remove_where(&mut self, filter: &Filter) -> Result<(), ScimError> {
         let matcher = filter.compile_element(schema::find(ResourceKind::Group, "members"))?;
-        let mut now = if self.cleared { RoaringBitmap::new() } else { self.before - &self.removed };
+        let mut now = if self.cleared {
+            RoaringBitmap::new()
+        } else {
+            self.before - &self.removed
+        };
         now |= &self.added;
         for n in now {
             if let Some(element) = element(self.source, n)

@@ -59,8 +59,16 @@ impl Default for Metrics {
             "SCIM requests without a good token",
             metrics.unauthenticated.clone(),
         );
-        registry.register("directory_journal_index", "The index of the directory journal", metrics.index.clone());
-        registry.register("gateway_unavailable", "1 while SCIM requests are answered 503", metrics.unavailable.clone());
+        registry.register(
+            "directory_journal_index",
+            "The index of the directory journal",
+            metrics.index.clone(),
+        );
+        registry.register(
+            "gateway_unavailable",
+            "1 while SCIM requests are answered 503",
+            metrics.unavailable.clone(),
+        );
         registry.register("gateway_sources", "Sources that are served", metrics.sources.clone());
         Self {
             registry: Mutex::new(registry),

@@ -14,7 +14,7 @@
 mod answer;
 mod args;
 mod bounds;
-pub mod health;
+mod health;
 mod judge;
 mod keeper;
 mod list;
@@ -139,7 +139,7 @@ impl Gateway {
     }
 }
 
-/// The SCIM service. Health and metrics are apart: [`health::router`].
+/// The SCIM service. Health and metrics are apart, on another port.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new().fallback(serve::serve).with_state(gateway)
 }
@@ -151,7 +151,9 @@ pub enum Error {
     #[error("cannot listen on {0}")]
     Listen(String, #[source] std::io::Error),
     /// Plain HTTP where others could read along.
-    #[error("{0} is not a loopback address, and SCIM without TLS is readable on the way: give --tls-cert and --tls-key, or --insecure-http")]
+    #[error(
+        "{0} is not a loopback address, and SCIM without TLS is readable on the way: give --tls-cert and --tls-key, or --insecure-http"
+    )]
     Plain(String),
     /// The certificate or its key.
     #[error("TLS cannot be set up")]

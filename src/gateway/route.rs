@@ -37,7 +37,9 @@ pub(super) fn parse(path: &str) -> Option<(&str, Route)> {
     let (source, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let mut segments = rest.trim_end_matches('/').split('/');
     let first = segments.next().unwrap_or_default();
-    let second = segments.next().map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+    let second = segments
+        .next()
+        .map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
     let route = match (first, second, segments.next()) {
         (_, _, Some(_)) => Route::Unknown,
         (".search", None, _) => Route::Unsupported("/.search"),
@@ -147,7 +149,10 @@ mod tests {
         let users = Route::All(ResourceKind::User);
         check("/scim/v2/okta/Users", Some(("okta", users.clone())));
         check("/scim/v2/okta/Users/", Some(("okta", users)));
-        check("/scim/v2/okta/Groups/a%20b", Some(("okta", Route::One(ResourceKind::Group, "a b".into()))));
+        check(
+            "/scim/v2/okta/Groups/a%20b",
+            Some(("okta", Route::One(ResourceKind::Group, "a b".into()))),
+        );
         check("/scim/v2/okta/Users/x/y", Some(("okta", Route::Unknown)));
         check("/scim/v2/okta/users", Some(("okta", Route::Unknown)));
         check("/scim/v2/okta", Some(("okta", Route::Unknown)));
@@ -166,7 +171,10 @@ mod tests {
         let headers = |name: header::HeaderName, value: &str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
         assert_eq!(answer_type(&HeaderMap::new()), SCIM);
         assert_eq!(answer_type(&headers(header::ACCEPT, "application/json")), JSON);
-        assert_eq!(answer_type(&headers(header::ACCEPT, "application/scim+json; charset=utf-8, application/json")), SCIM);
+        assert_eq!(
+            answer_type(&headers(header::ACCEPT, "application/scim+json; charset=utf-8, application/json")),
+            SCIM
+        );
         assert_eq!(answer_type(&headers(header::ACCEPT, "*/*")), SCIM);
         let check = |value: &str, good: bool| assert_eq!(check_body_type(&headers(header::CONTENT_TYPE, value)).is_ok(), good, "{value}");
         check("application/json", true);

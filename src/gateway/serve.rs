@@ -93,7 +93,9 @@ impl Gateway {
             return Err(ScimError::invalid_syntax("the URL's query cannot be read").into());
         };
         let get = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let Some(served) = served else { return discover(&base, &route, get("filter").is_some(), self.settings.limits()) };
+        let Some(served) = served else {
+            return discover(&base, &route, get("filter").is_some(), self.settings.limits());
+        };
         let asker = Asker {
             gateway: self,
             served,
@@ -139,14 +141,27 @@ impl Gateway {
     async fn body(&self, parts: &Parts, body: axum::body::Body) -> Result<Value, Failure> {
         route::check_body_type(&parts.headers)?;
         let most = self.settings.max_body;
-        let too_large = || Failure::Scim(ScimError::new(413, format!("a body has at most {most} bytes: send the change in parts")));
-        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let too_large = || {
+            Failure::Scim(ScimError::new(
+                413,
+                format!("a body has at most {most} bytes: send the change in parts"),
+            ))
+        };
+        let length = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
         let length: usize = length.unwrap_or(most);
         if length > most {
             return Err(too_large());
         }
         let share = u32::try_from(length.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-        let _share = self.bodies.acquire_many(share).await.map_err(|_| Failure::Later(1, "shutting down"))?;
+        let _share = self
+            .bodies
+            .acquire_many(share)
+            .await
+            .map_err(|_| Failure::Later(1, "shutting down"))?;
         let read = tokio::time::timeout(self.settings.body_timeout, Limited::new(body, most).collect()).await;
         let bytes = match read {
             Ok(Ok(collected)) => collected.to_bytes(),
@@ -230,7 +245,10 @@ impl Asker<'_> {
     async fn read(&self, kind: ResourceKind, value: Value) -> Result<(Body, Named), Failure> {
         let snapshot = self.gateway.journal()?.snapshot().state;
         let name = self.served.name.clone();
-        let long = value.get("members").and_then(Value::as_array).is_some_and(|members| members.len() as u64 > LONG_GROUP);
+        let long = value
+            .get("members")
+            .and_then(Value::as_array)
+            .is_some_and(|members| members.len() as u64 > LONG_GROUP);
         let read = move || {
             let mut body = resource::create(kind, &value)?;
             let ids = body.members.as_mut().map(std::mem::take);
@@ -263,11 +281,10 @@ impl Asker<'_> {
         };
         let source = source_of(&directory, &self.served.name);
         if most.is_some_and(|most| source.members(n).len() > most) {
-            let Some(resource) = source.get(n) else { return Ok(Answer::empty(204)) };
-            let view = View {
-                source,
-                base: &self.base,
+            let Some(resource) = source.get(n) else {
+                return Ok(Answer::empty(204));
             };
+            let view = View { source, base: &self.base };
             let answer = Answer::empty(204).with(header::ETAG, etag(resource));
             return Ok(answer.with(header::LOCATION, view.location(resource)));
         }
@@ -280,10 +297,14 @@ impl Asker<'_> {
         let render = move || {
             let source = source_of(&directory, &name);
             let view = View { source, base: &base };
-            let Some(resource) = source.get(n) else { return Err(ScimError::new(500, "the resource is not there").into()) };
+            let Some(resource) = source.get(n) else {
+                return Err(ScimError::new(500, "the resource is not there").into());
+            };
             let location = view.location(resource);
             let answer = Answer::json(status, &view.resource(resource, &projection))?;
-            let answer = answer.with(header::ETAG, etag(resource)).with(header::CONTENT_LOCATION, location.clone());
+            let answer = answer
+                .with(header::ETAG, etag(resource))
+                .with(header::CONTENT_LOCATION, location.clone());
             Ok(answer.with(header::LOCATION, location))
         };
         self.gateway.work(long, render).await?

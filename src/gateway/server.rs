@@ -40,7 +40,9 @@ impl Default for Timeouts {
 
 /// Listens.
 pub(super) async fn bind(address: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Listen(address.to_owned(), error))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Error::Listen(address.to_owned(), error))
 }
 
 /// Serves until the process should end, and then until the requests in flight have ended or `drain` is over.
@@ -82,7 +84,9 @@ pub async fn run(listener: TcpListener, tls: Option<Tls>, router: Router, mut en
 
 async fn connection(stream: TcpStream, tls: Option<Tls>, router: Router, watcher: Watcher, timeouts: Timeouts) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, router, watcher, timeouts).await };
+    let Some(tls) = tls else {
+        return http(stream, router, watcher, timeouts).await;
+    };
     match tokio::time::timeout(timeouts.arrival, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => http(stream, router, watcher, timeouts).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -92,7 +96,11 @@ async fn connection(stream: TcpStream, tls: Option<Tls>, router: Router, watcher
 
 async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher, timeouts: Timeouts) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.arrival).max_buf_size(64 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.arrival)
+        .max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
