@@ -4,5 +4,6 @@
 mod cluster;
 mod harness;
 mod install;
+mod journey;
 mod policies;
 mod system;
