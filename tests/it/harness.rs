@@ -41,7 +41,12 @@ async fn a_control_plane_breaks_and_comes_back_as_asked() {
     assert!(held.is_err(), "etcd was frozen");
     assert!(has(&cluster, "before").await);
 
-    let installed = Install { crds: true, ..Install::new("rolecall") }.on(&cluster).await;
+    let installed = Install {
+        crds: true,
+        ..Install::new("rolecall")
+    }
+    .on(&cluster)
+    .await;
     assert!(installed.gateway(&cluster).await.apiserver_version().await.is_ok());
     let dir = cluster.dir().to_owned();
     drop(cluster);
@@ -54,6 +59,8 @@ async fn the_audit_log_tells_who_wrote_what() {
     let since = jiff::Timestamp::now();
     put(cluster, "audited").await;
     let writes = cluster.audit(since);
-    let found = writes.iter().find(|w| w.resource == "configmaps" && w.user == "admin" && w.verb == "create");
+    let found = writes
+        .iter()
+        .find(|w| w.resource == "configmaps" && w.user == "admin" && w.verb == "create");
     assert_eq!(found.map(|w| (w.code, w.dry_run)), Some((201, false)), "{writes:?}");
 }

@@ -119,7 +119,9 @@ impl Installed {
     fn read_access_policy(&self, cluster: &Cluster) {
         let name = format!("{}-access-policy", self.fullname);
         let path = r"jsonpath={.data.access-policy\.yaml}";
-        let text = cluster.kubectl(&["get", "configmap", "-n", &self.namespace, &name, "-o", path]).expect_ok();
+        let text = cluster
+            .kubectl(&["get", "configmap", "-n", &self.namespace, &name, "-o", path])
+            .expect_ok();
         fs::write(&self.access_policy, text).expect("a file");
     }
 
@@ -132,7 +134,10 @@ impl Installed {
                 "subjects": subjects})
         };
         let someone = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:probe"}]);
-        let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings?dryRun=All", self.namespace);
+        let bindings = format!(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings?dryRun=All",
+            self.namespace
+        );
         let name = format!("rolecall-{}", "0".repeat(32));
         let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "rolecall.dev/class": self.class, "rolecall.dev/owner": "0", "rolecall.dev/journal": "0"});
         let probes = [
