@@ -125,7 +125,7 @@ impl Installed {
         fs::write(&self.access_policy, text).expect("a file");
     }
 
-    // Policies act some 100 ms after they were written; the refusal of a dry run by the newest lists shows it.
+    // The API server looks at its policies once a second; the refusal of dry runs shows that it has.
     async fn wait_for_policies(&self, cluster: &Cluster) {
         let client = self.controller(cluster).await;
         let binding = |name: &str, labels: serde_json::Value, subjects: serde_json::Value| {
@@ -149,6 +149,7 @@ impl Installed {
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probe"}}),
             ),
         ];
+        tokio::time::sleep(Duration::from_millis(1100)).await; // an older version of them would refuse too
         let begun = Instant::now();
         for (policy, path, object) in probes {
             let policy = format!("'{}-{policy}'", self.fullname);

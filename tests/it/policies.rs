@@ -2,6 +2,7 @@
 
 mod authors;
 mod cage;
+mod cage_more;
 mod fence;
 mod journals;
 mod others;

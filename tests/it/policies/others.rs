@@ -11,12 +11,15 @@ use super::{Cases, Passes, Said, bindings, lay_out, namespace, send, subject};
 use crate::cluster::{Cluster, Part, Who};
 use crate::install::Install;
 
-/// A cluster-admin and the admin of a namespace write, change and delete bindings; a namespace comes and goes.
+fn theirs() -> serde_json::Value {
+    json!({"metadata": {"name": "theirs"}, "subjects": [subject("User/bob")],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}})
+}
+
+/// A cluster-admin and the admin of a namespace write, change and delete bindings.
 async fn others_write(cases: &mut Cases, cluster: &Cluster, when: &str) {
     let admin = cluster.admin().await;
     let person = cluster.client(&Who::user("others-admin")).await;
-    let binding = json!({"metadata": {"name": "theirs"}, "subjects": [subject("User/bob")],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
     for (who, client, place) in [
         ("a cluster-admin", &admin, "others"),
         ("a namespace's admin", &person, "others"),
@@ -25,7 +28,7 @@ async fn others_write(cases: &mut Cases, cluster: &Cluster, when: &str) {
         let one = format!("{}/theirs", bindings(place));
         cases.check(
             &format!("{when}: {who} creates in {place:?}"),
-            &send(client, "POST", &bindings(place), binding.clone()).await,
+            &send(client, "POST", &bindings(place), theirs()).await,
             Passes,
         );
         let said = send(client, "PATCH", &one, json!({"subjects": [subject("User/carol")]})).await;
@@ -36,6 +39,11 @@ async fn others_write(cases: &mut Cases, cluster: &Cluster, when: &str) {
             Passes,
         );
     }
+}
+
+/// A namespace comes, with a binding and a mapping in it, and goes.
+async fn namespaces_pass(cases: &mut Cases, cluster: &Cluster, when: &str) {
+    let admin = cluster.admin().await;
     let all = "/api/v1/namespaces";
     cases.check(
         &format!("{when}: a namespace comes"),
@@ -53,12 +61,9 @@ async fn others_write(cases: &mut Cases, cluster: &Cluster, when: &str) {
         .await,
         Passes,
     );
-    send(&admin, "POST", &bindings("others-passing"), binding).await;
-    let mapping = json!({"metadata": {"name": "m"}, "spec": {"sources": ["okta"], "groups": {"names": ["a"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]}});
+    send(&admin, "POST", &bindings("others-passing"), theirs()).await;
+    let mapping = json!({"apiVersion": "rolecall.dev/v1alpha1", "kind": "RoleMapping", "metadata": {"name": "m"}, "spec": {"sources": ["okta"], "groups": {"names": ["a"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]}});
     let mappings = "/apis/rolecall.dev/v1alpha1/namespaces/others-passing/rolemappings";
-    let mut mapping = mapping;
-    mapping["apiVersion"] = json!("rolecall.dev/v1alpha1");
-    mapping["kind"] = json!("RoleMapping");
     send(&admin, "POST", mappings, mapping).await; // if there is such a kind
     gone(cases, &admin, "others-passing", when).await;
 }
@@ -149,6 +154,7 @@ async fn whatever_of_ours_is_missing_other_people_write() {
     )
     .await;
     others_write(&mut cases, &cluster, "all there").await;
+    namespaces_pass(&mut cases, &cluster, "all there").await;
     let mut early = restart(&cluster).await;
     send(
         &admin,
@@ -161,6 +167,7 @@ async fn whatever_of_ours_is_missing_other_people_write() {
     send(&admin, "DELETE", &format!("{leases}/{}", installed.lease()), json!(null)).await;
     early.extend(restart(&cluster).await);
     others_write(&mut cases, &cluster, "the Lease gone, the API server restarted").await;
+    namespaces_pass(&mut cases, &cluster, "the Lease gone, the API server restarted").await;
 
     super::authors::without_the_rules_of_the_crd(&mut cases, &cluster, &installed).await;
 
@@ -170,11 +177,13 @@ async fn whatever_of_ours_is_missing_other_people_write() {
     others_write(&mut cases, &cluster, "our CRDs gone").await;
     early.extend(restart(&cluster).await);
     others_write(&mut cases, &cluster, "our CRDs gone, the API server restarted").await;
+    namespaces_pass(&mut cases, &cluster, "our CRDs gone, the API server restarted").await;
 
     gone(&mut cases, &admin, &installed.namespace, "our own").await;
     others_write(&mut cases, &cluster, "our namespace gone").await;
     early.extend(restart(&cluster).await);
     others_write(&mut cases, &cluster, "our namespace gone, the API server restarted").await;
+    namespaces_pass(&mut cases, &cluster, "our namespace gone, the API server restarted").await;
 
     // Half of the policies, and bindings without their policies.
     for part in ["fence", "cage-ours", "authors"] {
