@@ -25,7 +25,7 @@ lint: ## Format, clippy, licences and sources of dependencies, shell scripts, th
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once; some minutes)"; $(CARGO) install --locked --quiet cargo-deny; }
 	cargo deny --locked --log-level error check bans licenses sources
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts are not checked"; fi
-	$(HELM) lint --strict --quiet charts/rolecall
+	@$(HELM) lint --strict --quiet charts/rolecall 2> >(grep -v 'symbolic link' >&2)
 
 test: ## All tests, on a real control plane (built once, about 7 minutes on two cores)
 	@tests/cluster/build.sh >/dev/null
