@@ -30,10 +30,10 @@ launch() { # launch NAME CMD...
   pid[$name]=$!
 }
 alive() { [ -n "${pid[$1]:-}" ] && kill -0 "${pid[$1]}" 2>/dev/null; }
-halt() { # halt NAME [SIGNAL]: ask, wait at most 10 s, then kill
+halt() { # halt NAME [SIGNAL]: ask, wait at most 3 s (an API server waits for every watch), then kill
   alive "$1" || return 0
   kill "-${2:-TERM}" "${pid[$1]}" 2>/dev/null; kill -CONT "${pid[$1]}" 2>/dev/null
-  for _ in $(seq 200); do alive "$1" || break; sleep 0.05; done
+  for _ in $(seq 60); do alive "$1" || break; sleep 0.05; done
   kill -KILL "${pid[$1]}" 2>/dev/null; wait "${pid[$1]}" 2>/dev/null; unset "pid[$1]"
 }
 finish() { # at the end data does not matter, so nobody is asked twice
