@@ -1,5 +1,7 @@
 //! Groups: members, nesting, size.
 
+use futures::FutureExt;
+
 use super::*;
 
 fn add(ids: &[&String]) -> Value {
@@ -28,7 +30,7 @@ async fn members_come_and_go() {
     assert_eq!(okta.index(), index);
     okta.patch(&one, json!([{"op": "remove", "path": format!("members[value eq \"{ada}\"]")}]))
         .await;
-    assert_eq!(okta.members(&group).await, [bob.clone()]);
+    assert_eq!(okta.members(&group).await, [bob.as_str()]);
     okta.patch(&one, json!([{"op": "remove", "path": "members[type eq \"Group\"]"}]))
         .await;
     assert_eq!(okta.members(&group).await.len(), 1);
@@ -37,11 +39,11 @@ async fn members_come_and_go() {
     assert_eq!(okta.members(&group).await.len(), 0);
 
     okta.put(&one, json!({"displayName": "ops", "members": [{"value": ada}]})).await;
-    assert_eq!(okta.members(&group).await, [ada.clone()]);
+    assert_eq!(okta.members(&group).await, [ada.as_str()]);
     okta.put(&one, json!({"displayName": "ops2"})).await;
     assert_eq!(
         okta.members(&group).await,
-        [ada.clone()],
+        [ada.as_str()],
         "a PUT that does not speak of members keeps them"
     );
     okta.put(&one, json!({"displayName": "ops2", "members": []})).await;
@@ -96,14 +98,14 @@ async fn a_users_groups_are_computed_through_nested_groups() {
     for (path, total) in [
         (format!("/Users?filter=groups.value eq \"{outer}\""), 1),
         (format!("/Users?filter=groups[value eq \"{inner}\"]"), 1),
-        (format!("/Users?filter=groups.display eq \"outer\""), 1),
+        ("/Users?filter=groups.display eq \"outer\"".to_owned(), 1),
         (format!("/Users?filter=groups.value eq \"{ada}\""), 0),
         (format!("/Groups?filter=members eq \"{ada}\""), 1),
         (
             format!("/Groups?filter=members.value eq \"{inner}\" and displayName eq \"OUTER\""),
             1,
         ),
-        (format!("/Groups?filter=members[type eq \"Group\"]"), 2),
+        ("/Groups?filter=members[type eq \"Group\"]".to_owned(), 2),
         ("/Groups?filter=displayName sw \"OUT\"".to_owned(), 1),
     ] {
         assert_eq!(okta.get(&path).await.body["totalResults"], json!(total), "{path}");
@@ -214,5 +216,3 @@ async fn members_added_in_flight_do_not_overwrite_each_other() {
     futures::future::join_all(adds).await;
     assert_eq!(okta.members(&group).await.len(), 100);
 }
-
-use futures::FutureExt;
