@@ -1,6 +1,7 @@
 //! The service as clients see it, over a journal in memory.
 
 mod groups;
+mod measure;
 mod protocol;
 mod replay;
 mod server;

@@ -2,6 +2,7 @@
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
 mod cluster;
+mod gateway;
 mod harness;
 mod install;
 mod policies;
