@@ -3,6 +3,7 @@
 
 mod chart;
 mod cluster;
+mod gateway;
 mod harness;
 mod install;
 mod journey;
