@@ -23,7 +23,7 @@ pub async fn reply_lost_after_the_commit(bed: &Arc<dyn Bed>, scale: Scale) -> Re
         let plan = move |op| (op == Op::Swap && random.one_in(3)).then_some(Fault::ReplyLost);
         journals.push(faulty(&store, &format!("writer/{n}"), plan).await?);
     }
-    all_succeed(bed, &store, &journals, scale, 40).await
+    all_succeed(&store, &journals, scale, 40).await
 }
 
 /// Some swaps arrive later than their repetition.
@@ -36,7 +36,7 @@ pub async fn request_still_on_its_way(bed: &Arc<dyn Bed>, scale: Scale) -> Resul
         let plan = move |op| (op == Op::Swap && random.one_in(4)).then(|| Fault::Late(Duration::from_millis(random.next() % 30)));
         journals.push(faulty(&store, &format!("writer/{n}"), plan).await?);
     }
-    all_succeed(bed, &store, &journals, scale, 40).await
+    all_succeed(&store, &journals, scale, 40).await
 }
 
 /// The first PUT is stored or on its way, and its repetitions are refused: that says nothing about the first.
@@ -74,7 +74,7 @@ pub async fn refusal_of_the_repetition(bed: &Arc<dyn Bed>, scale: Scale) -> Resu
         };
         journals.push(faulty(&store, &format!("writer/{n}"), plan).await?);
     }
-    all_succeed(bed, &store, &journals, scale, 40).await
+    all_succeed(&store, &journals, scale, 40).await
 }
 
 /// Somebody annotates the root: 409, and nobody's swap in between.
@@ -90,7 +90,7 @@ pub async fn conflict_without_a_rival(bed: &Arc<dyn Bed>, scale: Scale) -> Resul
         })
     };
     let journals = [faulty(&store, "writer/0", plan).await?];
-    all_succeed(bed, &store, &journals, scale, 40).await
+    all_succeed(&store, &journals, scale, 40).await
 }
 
 /// Everything that can go wrong, at random, with events large enough to seal all the time.
@@ -130,7 +130,7 @@ pub async fn every_fault_at_once(bed: &Arc<dyn Bed>, scale: Scale) -> Result<(),
             }
         }
     });
-    let result = all_succeed(bed, &store, &journals, scale, 900).await;
+    let result = all_succeed(&store, &journals, scale, 900).await;
     stop.notify_one();
     collector.await.map_err(|error| error.to_string())??;
     result
@@ -143,7 +143,7 @@ pub async fn segment_reply_lost(bed: &Arc<dyn Bed>, scale: Scale) -> Result<(), 
     let mut random = Random(scale.seed);
     let plan = move |op| (op == Op::CreateSegment && random.one_in(2)).then_some(Fault::ReplyLost);
     let journals = [faulty(&store, "writer/0", plan).await?];
-    all_succeed(bed, &store, &journals, scale, 2000).await
+    all_succeed(&store, &journals, scale, 2000).await
 }
 
 /// A writer pauses between its segment and its root, and another appends meanwhile.

@@ -14,7 +14,7 @@ use super::store::{Kubernetes, Memory, Store};
 mod faults;
 mod losses;
 mod order;
-mod world;
+pub(crate) mod world;
 
 /// Where the suite runs.
 #[async_trait]

@@ -19,7 +19,7 @@ pub async fn one_history(bed: &Arc<dyn Bed>, scale: Scale) -> Result<(), String>
     for n in 0..3 {
         journals.push(process(store.clone(), options(&format!("writer/{n}"))).await?);
     }
-    all_succeed(bed, &store, &journals, scale, 40).await
+    all_succeed(&store, &journals, scale, 40).await
 }
 
 /// From a few bytes to several segments, in any order: the same comes back, from the tail, from segments, from merged ones.
