@@ -44,9 +44,15 @@ impl From<journal::Error> for Failure {
 }
 
 impl Answer {
-    /// A body.
+    /// A body that is a value.
     pub(super) fn json(status: u16, body: &impl Serialize) -> Result<Self, Failure> {
-        let body = serde_json::to_vec(body).map_err(|_| ScimError::new(500, "the answer cannot be written"))?;
+        Self::written(status, |out| serde_json::to_writer(out, body))
+    }
+
+    /// A body that somebody writes.
+    pub(super) fn written(status: u16, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Result<Self, Failure> {
+        let mut body = Vec::with_capacity(1024);
+        write(&mut body).map_err(|_| ScimError::new(500, "the answer cannot be written"))?;
         Ok(Self {
             status,
             headers: Vec::new(),

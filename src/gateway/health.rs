@@ -10,27 +10,31 @@ use http::{StatusCode, header};
 
 use super::Gateway;
 use super::sources::Receiver;
+use crate::ops::shutdown::Shutdown;
 
 #[derive(Clone)]
 struct Health {
     gateway: Arc<Gateway>,
     /// Whether the sources are known.
     synced: Receiver,
+    end: Shutdown,
 }
 
 /// The service. Ready means: the sources are known, and the journal is open and not lost.
-pub fn router(gateway: Arc<Gateway>, synced: super::sources::Receiver) -> Router {
+pub(super) fn router(gateway: Arc<Gateway>, synced: Receiver, end: Shutdown) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Health { gateway, synced })
+        .with_state(Health { gateway, synced, end })
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let trouble = match health.synced.borrow().done {
-        true => health.gateway.trouble(),
-        false => Some("the ScimSources are not known yet".to_owned()),
+    let (synced, end) = (health.synced.borrow().done, *health.end.borrow());
+    let trouble = match (synced, end) {
+        (_, true) => Some("shutting down".to_owned()),
+        (false, _) => Some("the ScimSources are not known yet".to_owned()),
+        (true, false) => health.gateway.trouble(),
     };
     match trouble {
         None => "ok\n".into_response(),

@@ -55,8 +55,8 @@ impl Keeper {
                     said = None;
                     tracing::info!(head = %journal.snapshot().position, "the directory journal is open");
                     self.gateway.use_journal(Some(journal.clone()));
+                    // Lost, it stays in use until it is opened anew: it refuses everything, and says why.
                     let position = self.keep(&journal).await;
-                    self.gateway.use_journal(None);
                     if let Some(loss) = &position.loss {
                         tracing::error!(reason = loss.reason(), head = %position, "the directory journal is lost: {loss}");
                     }

@@ -1,10 +1,9 @@
 //! Lists: which resources a query finds, by the indexes where they can tell, and which page of them is answered. Pure.
 
 use roaring::RoaringBitmap;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::judge::{kind, parse_id};
-use super::render::{Relation, Rendered, View};
+use super::render::{self, Object, Relation, Rendered, View};
 use crate::scim::filter::Key;
 use crate::scim::{ListQuery, Matcher, ResourceKind, ScimError, fold};
 
@@ -31,7 +30,8 @@ pub(super) fn list<'a>(view: View<'a>, of: ResourceKind, query: &'a ListQuery, e
             for (key, text) in filter.keys(of) {
                 candidates &= look_up(view, of, key, text);
             }
-            Some(select(view, &candidates, &matcher, expired)?)
+            let meta = filter.paths().iter().any(|path| path.name.eq_ignore_ascii_case("meta"));
+            Some(select(view, &candidates, &matcher, meta, expired)?)
         }
     };
     let found = found.as_ref().unwrap_or(everything);
@@ -77,7 +77,13 @@ fn look_up(view: View, of: ResourceKind, key: Key, text: &str) -> RoaringBitmap 
     }
 }
 
-fn select(view: View, candidates: &RoaringBitmap, matcher: &Matcher, expired: &dyn Fn() -> bool) -> Result<RoaringBitmap, ScimError> {
+fn select(
+    view: View,
+    candidates: &RoaringBitmap,
+    matcher: &Matcher,
+    meta: bool,
+    expired: &dyn Fn() -> bool,
+) -> Result<RoaringBitmap, ScimError> {
     let mut found = RoaringBitmap::new();
     for (looked, n) in (0u64..).zip(candidates) {
         if looked % LOOK_EVERY == LOOK_EVERY - 1 && expired() {
@@ -86,21 +92,23 @@ fn select(view: View, candidates: &RoaringBitmap, matcher: &Matcher, expired: &d
             ));
         }
         let Some(resource) = view.source.get(n) else { continue };
-        if matcher.matches_with(&view.bare(resource), &Relation { view, resource }) {
+        if matcher.matches_with(&view.bare(resource, meta), &Relation { view, resource }) {
             found.insert(n);
         }
     }
     Ok(found)
 }
 
-impl Serialize for Page<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("schemas", &["urn:ietf:params:scim:api:messages:2.0:ListResponse"])?;
-        map.serialize_entry("totalResults", &self.total)?;
-        map.serialize_entry("startIndex", &self.start_index)?;
-        map.serialize_entry("itemsPerPage", &self.resources.len())?;
-        map.serialize_entry("Resources", &self.resources)?;
-        map.end()
+impl Page<'_> {
+    /// Writes it as a ListResponse.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        object.member("schemas", &["urn:ietf:params:scim:api:messages:2.0:ListResponse"])?;
+        object.member("totalResults", &self.total)?;
+        object.member("startIndex", &self.start_index)?;
+        object.member("itemsPerPage", &self.resources.len())?;
+        render::list(object.key("Resources")?, self.resources.iter(), |out, resource| resource.write(out))?;
+        object.end();
+        Ok(())
     }
 }

@@ -150,3 +150,130 @@ pub(super) fn element(source: &Source, n: u32) -> Option<Value> {
     let member = source.get(n)?;
     Some(json!({"value": member.id.to_string(), "display": &*member.name, "type": resource_kind(member.kind).name()}))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::directory::{Directory, Event};
+
+    const USERS: u32 = 8;
+
+    fn id(n: u32) -> String {
+        Uuid::from_u128(u128::from(n) + 1).to_string()
+    }
+
+    /// Users 0 to 7, and group 8 with these members.
+    fn directory(members: &BTreeSet<u32>) -> Directory {
+        let mut directory = Directory::default();
+        let seen = Event::SourceSeen {
+            source: "s".into(),
+            uid: "u".into(),
+        };
+        let create = |n: u32| Event::Created {
+            source: "s".into(),
+            kind: if n < USERS { Kind::User } else { Kind::Group },
+            id: Uuid::from_u128(u128::from(n) + 1),
+            n,
+            attributes: json!({"userName": format!("u{n}"), "displayName": "g"})
+                .as_object()
+                .unwrap()
+                .clone(),
+            members: if n < USERS { vec![] } else { members.iter().copied().collect() },
+            request: String::new(),
+        };
+        for event in std::iter::once(seen).chain((0..=USERS).map(create)) {
+            directory.apply(1, 0, Timestamp::UNIX_EPOCH, &event);
+        }
+        directory
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(u32),
+        Remove(u32),
+        Clear,
+        Set(BTreeSet<u32>),
+        Where(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let some = || prop::collection::btree_set(0..USERS, 0..6);
+        prop_oneof![
+            4 => (0..USERS).prop_map(Step::Add),
+            4 => (0..USERS).prop_map(Step::Remove),
+            1 => Just(Step::Clear),
+            1 => some().prop_map(Step::Set),
+            1 => (0..USERS).prop_map(Step::Where),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_is_the_difference_of_two_sets(before in prop::collection::btree_set(0..USERS, 0..6), steps in prop::collection::vec(step(), 0..12)) {
+            let directory = directory(&before);
+            let source = directory.source("s").unwrap();
+            let mut edit = Edit::new(source, USERS);
+            let mut now = before.clone();
+            for step in &steps {
+                match step {
+                    Step::Add(n) => {
+                        edit.add(&id(*n)).unwrap();
+                        now.insert(*n);
+                    }
+                    Step::Remove(n) => {
+                        edit.remove(&id(*n));
+                        now.remove(n);
+                    }
+                    Step::Clear => {
+                        edit.clear();
+                        now.clear();
+                    }
+                    Step::Set(members) => {
+                        edit.set(Cow::Owned(members.iter().copied().collect()));
+                        now.clone_from(members);
+                    }
+                    Step::Where(n) => {
+                        edit.remove_where(&Filter::parse(&format!("display eq \"u{n}\"")).unwrap()).unwrap();
+                        now.remove(n);
+                    }
+                }
+                for n in 0..USERS {
+                    prop_assert_eq!(edit.contains(&id(n)), now.contains(&n));
+                }
+            }
+            let (add, remove) = edit.difference();
+            let wanted = |left: &BTreeSet<u32>, right: &BTreeSet<u32>| left.difference(right).copied().collect::<Vec<_>>();
+            prop_assert_eq!(add.iter().collect::<Vec<_>>(), wanted(&now, &before));
+            prop_assert_eq!(remove.iter().collect::<Vec<_>>(), wanted(&before, &now));
+        }
+    }
+
+    #[test]
+    fn who_was_looked_up_and_is_gone_is_named() {
+        let mut directory = directory(&BTreeSet::new());
+        let ids = [id(1), id(2), "nobody".to_owned()];
+        let named = Named::look_up(Some(&ids[..2]), directory.source("s"));
+        assert_eq!(named.find(directory.source("s").unwrap()).unwrap().len(), 2);
+        let late = Named::look_up(Some(&ids[..2]), None);
+        assert_eq!(late.find(directory.source("s").unwrap()).unwrap().len(), 2);
+        let unknown = Named::look_up(Some(&ids), directory.source("s"));
+        assert_eq!(
+            unknown.find(directory.source("s").unwrap()),
+            Err(ScimError::unknown_member("nobody"))
+        );
+        let gone = Event::Deleted {
+            source: "s".into(),
+            n: 2,
+            request: String::new(),
+        };
+        directory.apply(2, 0, Timestamp::UNIX_EPOCH, &gone);
+        for named in [named, late] {
+            assert_eq!(named.find(directory.source("s").unwrap()), Err(ScimError::unknown_member(&id(2))));
+        }
+    }
+}

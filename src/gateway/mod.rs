@@ -161,6 +161,9 @@ pub enum Error {
     /// A server that stopped.
     #[error("the server stopped")]
     Serve(#[source] std::io::Error),
+    /// The watch of the sources, or the keeper of the journal.
+    #[error("a part of the gateway ended unexpectedly")]
+    Task,
     /// `--expect-head`.
     #[error("--expect-head: {0}")]
     ExpectHead(String),
@@ -184,9 +187,12 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
     let mut tasks = tokio::task::JoinSet::new();
     if !args.health_address.is_empty() {
         let health = server::bind(&args.health_address).await?;
-        let router = health::router(gateway.clone(), synced.clone());
-        let end = shutdown.clone();
-        tasks.spawn(async move { server::run(health, None, router, end, server::Timeouts::default()).await });
+        let router = health::router(gateway.clone(), synced.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            // it answers as long as the process lives
+            let (_end, never) = tokio::sync::watch::channel(false);
+            server::run(health, None, router, never, server::Timeouts::default()).await
+        });
     }
     tasks.spawn(async move {
         watch.run().await;
@@ -205,7 +211,11 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
         });
     }
     tracing::info!(%address, tls = tls.is_some(), "serving SCIM");
-    let served = server::run(listener, tls, router(gateway), shutdown, args.timeouts()).await;
+    let served = tokio::select! {
+        served = server::run(listener, tls, router(gateway), shutdown, args.timeouts()) => served.map_err(Error::Serve),
+        // none of them ends by itself: without it the gateway would go on with what it knew
+        Some(_) = tasks.join_next() => Err(Error::Task),
+    };
     tasks.shutdown().await;
-    served.map_err(Error::Serve)
+    served
 }

@@ -1,14 +1,15 @@
-//! Resources as they are answered: attributes, meta, a user's groups, a group's members. Members are written one by one, never gathered. Pure.
+//! Resources as they are answered: attributes, meta, a user's groups, a group's members. Pure.
+//!
+//! Attributes are kept as JSON text, and go into an answer as they are; members are written one by one, never gathered.
 
 use roaring::RoaringBitmap;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::judge::resource_kind;
 use super::members::element;
 use crate::directory::{Resource, Source};
 use crate::scim::filter::Related;
-use crate::scim::{Projection, ResourceKind, resource};
+use crate::scim::{Projection, ResourceKind};
 
 /// One source as one client sees it.
 #[derive(Clone, Copy)]
@@ -22,8 +23,10 @@ pub(super) struct View<'a> {
 /// A resource ready to be written.
 pub(super) struct Rendered<'a> {
     view: View<'a>,
-    map: Map<String, Value>,
-    members: Option<(&'a RoaringBitmap, &'a Projection)>,
+    resource: &'a Resource,
+    projection: &'a Projection,
+    groups: bool,
+    members: Option<&'a RoaringBitmap>,
 }
 
 /// The version of a resource, as a weak entity tag: two answers of one version may differ in `groups`.
@@ -37,35 +40,36 @@ impl<'a> View<'a> {
         format!("{}{}/{}", self.base, resource_kind(resource.kind).endpoint(), resource.id)
     }
 
-    /// Attributes, id and meta: what filters need of most resources.
-    pub(super) fn bare(&self, resource: &Resource) -> Map<String, Value> {
-        let meta = resource::Meta {
-            id: &resource.id.to_string(),
-            created: &format!("{:.3}", resource.created),
-            last_modified: &format!("{:.3}", resource.modified),
-            location: &self.location(resource),
-            version: Some(&etag(resource)),
-        };
-        resource::render(resource_kind(resource.kind), &meta, &resource.attributes.to_map())
+    /// Attributes, id, and where it is asked for meta: what filters need of most resources.
+    pub(super) fn bare(&self, resource: &Resource, meta: bool) -> Map<String, Value> {
+        let mut map = resource.attributes.to_map();
+        map.shift_insert(0, "id".to_owned(), resource.id.to_string().into());
+        if meta {
+            map.insert("meta".to_owned(), self.meta(resource));
+        }
+        map
+    }
+
+    fn meta(&self, resource: &Resource) -> Value {
+        json!({
+            "resourceType": resource_kind(resource.kind).name(),
+            "created": format!("{:.3}", resource.created),
+            "lastModified": format!("{:.3}", resource.modified),
+            "location": self.location(resource),
+            "version": etag(resource),
+        })
     }
 
     /// What the projection leaves of a resource.
     pub(super) fn resource(self, resource: &'a Resource, projection: &'a Projection) -> Rendered<'a> {
         let kind = resource_kind(resource.kind);
-        let mut map = self.bare(resource);
-        let relation = kind.relation();
-        let wanted = projection.wants(relation);
-        if wanted && kind == ResourceKind::User {
-            let groups = self.groups(resource.n);
-            if !groups.is_empty() {
-                map.insert(relation.to_owned(), Value::Array(groups));
-            }
-        }
-        let members = (wanted && kind == ResourceKind::Group).then(|| (self.source.members(resource.n), projection));
+        let wanted = projection.wants(kind.relation());
         Rendered {
             view: self,
-            map: projection.apply(kind, map),
-            members,
+            resource,
+            projection,
+            groups: wanted && kind == ResourceKind::User && !self.source.groups_of(resource.n).is_empty(),
+            members: (wanted && kind == ResourceKind::Group).then(|| self.source.members(resource.n)),
         }
     }
 
@@ -91,50 +95,109 @@ impl<'a> View<'a> {
 impl Rendered<'_> {
     /// How many members it is going to be written with.
     pub(super) fn member_count(&self) -> u64 {
-        self.members.map_or(0, |(members, _)| members.len())
+        self.members.map_or(0, RoaringBitmap::len)
     }
-}
 
-impl Serialize for Rendered<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (key, value) in &self.map {
-            map.serialize_entry(key, value)?;
-        }
-        if let Some((members, projection)) = self.members {
-            map.serialize_entry(
-                "members",
-                &Members {
-                    view: self.view,
-                    members,
-                    projection,
-                },
-            )?;
-        }
-        map.end()
-    }
-}
-
-struct Members<'a> {
-    view: View<'a>,
-    members: &'a RoaringBitmap,
-    projection: &'a Projection,
-}
-
-impl Serialize for Members<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let all = self.projection.is_all();
-        let project = |member: Value| {
-            if all {
-                return Some(member);
+    /// Writes it as one JSON object.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        if self.projection.is_all() {
+            object.member("id", &self.resource.id)?;
+            object.inside(self.resource.attributes.json());
+            object.member("meta", &self.view.meta(self.resource))?;
+            if self.groups {
+                object.member("groups", &self.view.groups(self.resource.n))?;
             }
-            let mut group = Map::new();
-            group.insert("members".to_owned(), Value::Array(vec![member]));
-            let left = self.projection.apply(ResourceKind::Group, group).shift_remove("members")?;
-            left.as_array()?.first().cloned()
-        };
-        serializer.collect_seq(self.members.iter().filter_map(|n| project(self.view.member(n)?)))
+        } else {
+            let mut map = self.view.bare(self.resource, true);
+            if self.groups {
+                map.insert("groups".to_owned(), self.view.groups(self.resource.n).into());
+            }
+            for (key, value) in self.projection.apply(resource_kind(self.resource.kind), map) {
+                object.member(&key, &value)?;
+            }
+        }
+        if let Some(members) = self.members {
+            object.key("members")?;
+            list(object.out, members.iter().filter_map(|n| self.member(n)), |out, member| {
+                serde_json::to_writer(out, &member)
+            })?;
+        }
+        object.end();
+        Ok(())
     }
+
+    fn member(&self, n: u32) -> Option<Value> {
+        let member = self.view.member(n)?;
+        if self.projection.is_all() {
+            return Some(member);
+        }
+        let mut group = Map::new();
+        group.insert("members".to_owned(), Value::Array(vec![member]));
+        let left = self.projection.apply(ResourceKind::Group, group).shift_remove("members")?;
+        left.as_array()?.first().cloned()
+    }
+}
+
+/// A JSON object that is being written.
+pub(super) struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    /// Everything that another object's text holds.
+    fn inside(&mut self, text: &str) {
+        let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+        if !inner.is_empty() {
+            self.comma();
+            self.out.extend_from_slice(inner.as_bytes());
+        }
+    }
+
+    /// A name; its value is written next.
+    pub(super) fn key(&mut self, name: &str) -> serde_json::Result<&mut Vec<u8>> {
+        self.comma();
+        serde_json::to_writer(&mut *self.out, name)?;
+        self.out.push(b':');
+        Ok(self.out)
+    }
+
+    pub(super) fn member(&mut self, name: &str, value: &impl serde::Serialize) -> serde_json::Result<()> {
+        serde_json::to_writer(self.key(name)?, value)
+    }
+
+    pub(super) fn end(self) {
+        self.out.push(b'}');
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+    }
+}
+
+/// Writes a JSON list.
+pub(super) fn list<T>(
+    out: &mut Vec<u8>,
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
+    out.push(b'[');
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item)?;
+    }
+    out.push(b']');
+    Ok(())
 }
 
 /// A group's members or a user's groups, for filters.

@@ -225,7 +225,7 @@ impl Asker<'_> {
                 base: &base,
             };
             let page = list::list(view, kind, &query, &|| Instant::now() >= end)?;
-            Answer::json(200, &page)
+            Answer::written(200, |out| page.write(out))
         };
         self.gateway.work(long, find).await?
     }
@@ -306,7 +306,7 @@ impl Asker<'_> {
                 .map_or(Source::empty(), |directory| source_of(directory, &name));
             let view = View { source, base: &base };
             let location = view.location(&shown.resource);
-            let answer = Answer::json(status, &view.resource(&shown.resource, &projection))?;
+            let answer = Answer::written(status, |out| view.resource(&shown.resource, &projection).write(out))?;
             let answer = answer
                 .with(header::ETAG, etag(&shown.resource))
                 .with(header::CONTENT_LOCATION, location.clone());

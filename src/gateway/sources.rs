@@ -38,6 +38,8 @@ pub(super) struct Watch {
     known: BTreeMap<String, Known>,
     /// What the next list has so far; takes the place of `known` when it is complete.
     listed: Option<BTreeMap<String, Known>>,
+    /// Whether a list was complete once.
+    complete: bool,
     hashes: BTreeMap<Key, Option<Hash>>,
     synced: watch::Sender<Synced>,
 }
@@ -70,6 +72,7 @@ impl Watch {
             served,
             known: BTreeMap::new(),
             listed: None,
+            complete: false,
             hashes: BTreeMap::new(),
             synced,
         };
@@ -126,6 +129,7 @@ impl Watch {
             }
             watcher::Event::InitDone => {
                 self.known = self.listed.take().unwrap_or_default();
+                self.complete = true;
                 true
             }
             watcher::Event::Apply(source) => {
@@ -222,7 +226,7 @@ impl Watch {
     }
 
     fn publish(&self) {
-        if self.listed.is_some() && !self.synced.borrow().done {
+        if !self.complete {
             return;
         }
         let served = self.known.iter().map(|(name, source)| Served {

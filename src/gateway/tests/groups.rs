@@ -178,7 +178,7 @@ async fn a_large_group_is_changed_and_read_without_its_members() {
 }
 
 /// Users straight into the journal.
-async fn seed(client: &Client, users: usize) {
+pub(super) async fn seed(client: &Client, users: usize) {
     let journal = client.gateway.journal.load().as_ref().unwrap().as_ref().clone();
     let fill = move |directory: &Directory, _: &_| {
         let seen = crate::directory::Event::SourceSeen {
@@ -191,7 +191,7 @@ async fn seed(client: &Client, users: usize) {
             kind: crate::directory::Kind::User,
             id: uuid::Uuid::new_v4(),
             n: first + u32::try_from(k).unwrap(),
-            attributes: json!({"userName": format!("seed{k}")}).as_object().unwrap().clone(),
+            attributes: json!({"userName": format!("seed{first}x{k}")}).as_object().unwrap().clone(),
             members: vec![],
             request: String::new(),
         };

@@ -29,3 +29,33 @@ async fn users_created() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_group_of_200_000() {
+    let okta = Client::new().await;
+    for _ in 0..4 {
+        super::groups::seed(&okta, 50_000).await;
+    }
+    let directory = okta.gateway.journal.load().as_ref().unwrap().snapshot().state;
+    let ids: Vec<String> = directory.source("okta").unwrap().users().map(|user| user.id.to_string()).collect();
+    let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
+    let group = okta.group("everybody", &[]).await;
+    let one = format!("/Groups/{group}");
+    let begun = Instant::now();
+    let put = okta.put(&one, json!({"displayName": "everybody", "members": members})).await;
+    assert_eq!((put.status, put.body["members"].as_array().unwrap().len()), (200, 200_000));
+    eprintln!("PUT of 200,000: {:?}", begun.elapsed());
+    for id in [&ids[17], &ids[100_000]] {
+        let begun = Instant::now();
+        let out = json!([{"op": "remove", "path": format!("members[value eq \"{id}\"]")}]);
+        assert_eq!(okta.patch(&one, out).await.status, 204);
+        eprintln!("one member less: {:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    let found = okta.get("/Users?filter=title pr or active eq false").await;
+    eprintln!("a filter without index: {:?} ({})", begun.elapsed(), found.body["totalResults"]);
+    let begun = Instant::now();
+    okta.get("/Groups").await;
+    eprintln!("a list with 200,000 members: {:?}", begun.elapsed());
+}

@@ -178,7 +178,7 @@ async fn lists_are_filtered_paged_and_projected() {
     );
     let bare = okta.get("/Users?attributes=title&count=1").await.body["Resources"][0].clone();
     let keys: Vec<&String> = bare.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["schemas", "id", "title"]);
+    assert_eq!(keys, ["id", "schemas", "title"]);
     assert_eq!(
         okta.entra().get("/Users").await.body["totalResults"],
         json!(0),
