@@ -43,6 +43,7 @@ async fn main() -> ExitCode {
     let screen = Screen::new();
     let begun = Instant::now();
     let interrupt = interrupted();
+    std::panic::set_hook(Box::new(|info| eprintln!("\nThe demo failed: {info}"))); // a fixture's assertion; the stack is of no interest
     let outcome = match AssertUnwindSafe(start(context.as_deref(), &screen)).catch_unwind().await {
         Err(_) => Outcome::Failed,
         Ok(Err(why)) => failed(&why),
@@ -147,7 +148,7 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
         (system.controller_with(&[&public], None), gateway)
     };
     let (controller, gateway) = screen
-        .step("starts gateway and controller, each with its ServiceAccount's token", processes)
+        .step("starts gateway and controller, by their tokens", processes)
         .await;
     let provider = |source: &str, token: &String| Provider {
         http: system.http.clone(),
