@@ -2,13 +2,15 @@
 //!
 //! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
 
-pub mod access_journal;
 pub mod apply;
 pub mod deletion;
-pub mod engine;
+pub mod evidence;
 pub mod fence;
 pub mod guards;
 pub mod observe;
+pub mod owner;
+pub mod queue;
+pub mod recorder;
 pub mod status;
 pub mod world;
 
@@ -86,6 +88,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When the process cannot go on at all: an unreadable access policy at the start is not one of these, it only grants nothing.
+#[cfg(any())]
 pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<(), engine::Error> {
     let config = LeaseConfig {
         namespace: args.namespace.clone(),
