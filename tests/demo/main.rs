@@ -31,7 +31,7 @@ use crate::screen::Screen;
 use crate::system::{Provider, System, until};
 
 /// Where the demo installs Rolecall: as README says.
-pub const NAMESPACE: &str = "rolecall-system";
+pub const NAMESPACE: &str = "rolecall";
 /// The namespaces that it makes.
 pub const PLACES: [&str; 3] = ["backend", "payments", "payments-audit"];
 const PREFIXES: &str = r#"accessPolicy.usernamePrefixes=["oidc:","entra:"]"#;
