@@ -4,14 +4,21 @@
 
 pub mod apply;
 pub mod deletion;
+pub mod ends;
+pub mod engine;
+pub mod evaluate;
 pub mod evidence;
 pub mod fence;
+pub mod grants;
 pub mod guards;
 pub mod observe;
 pub mod owner;
 pub mod queue;
 pub mod recorder;
+pub mod start;
 pub mod status;
+pub mod tell;
+pub mod work;
 pub mod world;
 
 use std::path::PathBuf;
@@ -88,7 +95,6 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When the process cannot go on at all: an unreadable access policy at the start is not one of these, it only grants nothing.
-#[cfg(any())]
 pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<(), engine::Error> {
     let config = LeaseConfig {
         namespace: args.namespace.clone(),
