@@ -161,8 +161,13 @@ pub fn report(world: &World) -> Report {
         }
     }
     let sources = world.sources.iter().map(|source| source_view(world, source, &mapped)).collect();
-    let asked = |key: &MappingKey| key.kind == MappingKind::ClusterRoleMapping || world.namespace.as_ref().is_none_or(|ns| *ns == key.namespace);
-    let mut shown: Vec<MappingView> = mappings.into_iter().chain(gone(world)).filter(|mapping| asked(&mapping.key)).collect();
+    let asked =
+        |key: &MappingKey| key.kind == MappingKind::ClusterRoleMapping || world.namespace.as_ref().is_none_or(|ns| *ns == key.namespace);
+    let mut shown: Vec<MappingView> = mappings
+        .into_iter()
+        .chain(gone(world))
+        .filter(|mapping| asked(&mapping.key))
+        .collect();
     shown.sort_by(|a, b| a.key.cmp(&b.key));
     Report {
         journals: world.installations.iter().flat_map(journal_views).collect(),
@@ -202,7 +207,11 @@ fn read(world: &World) -> Vec<Read<'_>> {
 impl World {
     /// The installation that a source belongs to: the one whose journal its status names, or the only one.
     fn installation_of(&self, source: &ScimSource) -> Option<&Installation> {
-        let id = source.status.as_ref().and_then(|status| status.journal.as_ref()).map(|journal| &journal.id);
+        let id = source
+            .status
+            .as_ref()
+            .and_then(|status| status.journal.as_ref())
+            .map(|journal| &journal.id);
         match (id, self.installations.as_slice()) {
             (_, [only]) => Some(only),
             (Some(id), all) => all.iter().find(|installation| installation.id == *id),
@@ -272,7 +281,10 @@ fn mapping_view(world: &World, mapping: &Read<'_>) -> MappingView {
     if let Some((groups, unmatched)) = groups_now(world, compiled) {
         (view.groups, view.unmatched) = (groups, unmatched);
     }
-    let ledgers = compiled.sources.iter().filter_map(|name| world.installation_of(world.source(name)?));
+    let ledgers = compiled
+        .sources
+        .iter()
+        .filter_map(|name| world.installation_of(world.source(name)?));
     let ledger = ledgers.chain(match world.installations.as_slice() {
         [only] => Some(only),
         _ => None,

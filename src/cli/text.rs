@@ -24,7 +24,14 @@ pub fn render(report: &Report, now: Timestamp) -> String {
     }
     for journal in &report.journals {
         let age = age(journal.written, now);
-        line(&mut out, 0, &format!("Journal {}/{} is at {}, written {age}.", journal.namespace, journal.name, journal.index));
+        line(
+            &mut out,
+            0,
+            &format!(
+                "Journal {}/{} is at {}, written {age}.",
+                journal.namespace, journal.name, journal.index
+            ),
+        );
     }
     for note in &report.notes {
         line(&mut out, 0, &format!("Note: {note}."));
@@ -40,9 +47,12 @@ fn render_source(out: &mut String, source: &SourceView, now: Timestamp) {
     line(out, 0, &format!("ScimSource/{}  {}", source.name, state(&source.conditions)));
     let url = if source.url.is_empty() { "none yet" } else { &source.url };
     line(out, 2, &format!("url      {url}"));
-    let last = source.last_event.map_or("nothing pushed yet".to_owned(), |time| format!("last change {}", age(time, now)));
+    let last = source
+        .last_event
+        .map_or("nothing pushed yet".to_owned(), |time| format!("last change {}", age(time, now)));
     let (users, active, groups) = (source.users, source.active_users, source.group_count);
-    line(out, 2, &format!("holds    {users} users ({active} active), {groups} groups; {last}"));
+    let (users, groups) = (several(users, "user", "users"), several(groups, "group", "groups"));
+    line(out, 2, &format!("holds    {users} ({active} active), {groups}; {last}"));
     attention(out, &source.conditions);
     let shown = &source.groups[..source.groups.len().min(GROUPS_SHOWN)];
     let mut rows = vec![["GROUP", "EXTERNAL-ID", "ID", "MEMBERS", "MAPPED BY"].map(str::to_owned).to_vec()];
@@ -53,7 +63,7 @@ fn render_source(out: &mut String, source: &SourceView, now: Timestamp) {
     let left = source.group_count - i64::try_from(shown.len()).unwrap_or_default();
     if left > 0 {
         let whole = if source.from == "journal" { "; -o json lists all" } else { "" };
-        line(out, 2, &format!("and {left} groups more{whole}"));
+        line(out, 2, &format!("and {} more{whole}", several(left, "group", "groups")));
     }
     out.push('\n');
 }
@@ -70,21 +80,57 @@ fn group_row(group: &GroupView) -> Vec<String> {
 }
 
 fn render_mapping(out: &mut String, mapping: &MappingView) {
-    let state = if mapping.gone { "the object is gone".to_owned() } else { state(&mapping.conditions) };
+    let state = if mapping.gone {
+        "the object is gone".to_owned()
+    } else {
+        state(&mapping.conditions)
+    };
     line(out, 0, &format!("{}  {state}", mapping.key));
     if !mapping.summary.is_empty() {
         line(out, 2, &printable(&mapping.summary));
     }
     attention(out, &mapping.conditions);
     if !mapping.groups.is_empty() {
-        let name = |g: &GroupView| format!("{} ({}, {} members)", printable(&g.display_name), g.source, g.members);
-        line(out, 2, &format!("groups   {}", some(mapping.groups.iter().map(name), mapping.groups.len(), GROUPS_SHOWN)));
+        let name = |g: &GroupView| {
+            format!(
+                "{} ({}, {})",
+                printable(&g.display_name),
+                g.source,
+                several(g.members, "member", "members")
+            )
+        };
+        line(
+            out,
+            2,
+            &format!(
+                "groups   {}",
+                some(mapping.groups.iter().map(name), mapping.groups.len(), GROUPS_SHOWN)
+            ),
+        );
     }
     if !mapping.unmatched.is_empty() {
-        line(out, 2, &format!("missing  {}", some(mapping.unmatched.iter().map(|t| printable(t)), mapping.unmatched.len(), GROUPS_SHOWN)));
+        line(
+            out,
+            2,
+            &format!(
+                "missing  {}",
+                some(
+                    mapping.unmatched.iter().map(|t| printable(t)),
+                    mapping.unmatched.len(),
+                    GROUPS_SHOWN
+                )
+            ),
+        );
     }
     match &mapping.grants {
-        None => line(out, 2, &format!("grants   to {} people; the access journal cannot be read", mapping.people)),
+        None => line(
+            out,
+            2,
+            &format!(
+                "grants   to {}; the access journal cannot be read",
+                several(mapping.people, "person", "people")
+            ),
+        ),
         Some(grants) if grants.is_empty() => line(out, 2, "grants   nothing to anybody"),
         Some(grants) => {
             let mut rows = vec![["ROLE", "NAMESPACE", "PEOPLE"].map(str::to_owned).to_vec()];
@@ -98,7 +144,10 @@ fn render_mapping(out: &mut String, mapping: &MappingView) {
 fn grant_row(grant: &GrantView) -> Vec<String> {
     let mut people = some(grant.people.iter().map(|p| printable(p)), grant.people.len(), PEOPLE_SHOWN);
     if !grant.under_way.is_empty() {
-        let more = format!("under way: {}", some(grant.under_way.iter().map(|p| printable(p)), grant.under_way.len(), PEOPLE_SHOWN));
+        let more = format!(
+            "under way: {}",
+            some(grant.under_way.iter().map(|p| printable(p)), grant.under_way.len(), PEOPLE_SHOWN)
+        );
         people = if people.is_empty() { more } else { format!("{people}; {more}") };
     }
     vec![grant.role.clone(), grant.namespace.clone(), people]
@@ -117,7 +166,10 @@ fn state(conditions: &[ConditionView]) -> String {
 fn attention(out: &mut String, conditions: &[ConditionView]) {
     for condition in conditions {
         let ready = condition.kind == crate::api::conditions::READY;
-        let repeats = !ready && conditions.iter().any(|c| c.kind == crate::api::conditions::READY && c.message == condition.message);
+        let repeats = !ready
+            && conditions
+                .iter()
+                .any(|c| c.kind == crate::api::conditions::READY && c.message == condition.message);
         if !(ready && condition.status == "True" || repeats) {
             line(out, 2, &format!("{}  {}", condition.kind, printable(&condition.message)));
         }
@@ -132,9 +184,19 @@ fn some(items: impl Iterator<Item = String>, all: usize, shown: usize) -> String
     text
 }
 
+fn several(n: i64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 fn table(out: &mut String, rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let width = |n: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(n))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();

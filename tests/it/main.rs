@@ -2,6 +2,7 @@
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
 mod cluster;
+mod docs;
 mod harness;
 mod install;
 mod policies;
