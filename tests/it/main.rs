@@ -4,6 +4,7 @@
 mod chart;
 mod cluster;
 mod gateway;
+mod docs;
 mod harness;
 mod install;
 mod journey;

@@ -42,6 +42,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The file that it logs to.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     /// A signal by name, such as `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill");
@@ -151,10 +156,10 @@ impl<'a> System<'a> {
             format!("--class={}", self.installed.class),
             format!("--fullname={}", self.installed.fullname),
             format!("--access-policy={}", self.installed.access_policy.display()),
-            "--public-url=https://rolecall.example".to_owned(),
         ]);
         let given = |name: &str| flags.iter().any(|f| f.starts_with(name));
         for (name, value) in [
+            ("--public-url", "https://rolecall.example"),
             ("--lease-duration", "3s"),
             ("--renew-deadline", "2s"),
             ("--retry-period", "300ms"),
