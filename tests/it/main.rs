@@ -5,4 +5,6 @@ mod cluster;
 mod harness;
 mod install;
 mod policies;
+mod proxy;
 mod system;
+mod webhook;
