@@ -1,5 +1,8 @@
 //! Rolecall makes Kubernetes access follow the company directory.
+pub mod access;
 pub mod api;
+pub mod controller;
 pub mod directory;
+pub mod journal;
 pub mod ops;
 pub mod scim;
