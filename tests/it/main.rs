@@ -2,9 +2,15 @@
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
 mod cluster;
+mod fencing;
+mod gateway_faults;
 mod harness;
 mod install;
+mod kit;
+mod loss;
+mod lost_writes;
 mod policies;
 mod proxy;
+mod rest;
 mod system;
 mod webhook;
