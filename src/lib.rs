@@ -3,6 +3,7 @@ pub mod access;
 pub mod api;
 pub mod controller;
 pub mod directory;
+pub mod gateway;
 pub mod journal;
 pub mod ops;
 pub mod scim;

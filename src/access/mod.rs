@@ -6,3 +6,7 @@
 
 pub mod policy;
 pub mod username;
+pub mod diff;
+pub mod gate;
+pub mod ledger;
+pub mod why;

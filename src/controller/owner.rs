@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::access::binding::BindingKey;
-use crate::access::key::MappingKey;
+use crate::access::key::{BindingKey, MappingKey};
 use crate::access::mapping::{Mapping, Place as Where};
 use crate::access::people::People;
 use crate::access::policy::{AccessPolicy, Refusal};
@@ -103,7 +102,7 @@ impl Owner {
 
     /// The keys of all bindings that are to be.
     pub fn keys(&self, owner: &MappingKey) -> Vec<BindingKey> {
-        let all = self.layouts.iter().flat_map(|(target, layout)| layout.prefixes().map(move |prefix| key(owner, target, prefix)));
+        let all = self.layouts.iter().flat_map(|(target, layout)| layout.shards().map(move |prefix| key(owner, target, prefix)));
         all.collect()
     }
 
@@ -111,7 +110,7 @@ impl Owner {
     pub fn keys_of(&self, owner: &MappingKey, hashes: &[u64]) -> BTreeSet<BindingKey> {
         let mut keys = BTreeSet::new();
         for (target, layout) in &self.layouts {
-            keys.extend(hashes.iter().map(|hash| key(owner, target, layout.of_hash(*hash))));
+            keys.extend(hashes.iter().map(|hash| key(owner, target, layout.shard_of(*hash))));
         }
         keys
     }
@@ -121,7 +120,9 @@ impl Owner {
         let people = &self.people;
         let mut changed = Vec::new();
         for (target, layout) in &mut self.layouts {
-            let (came, went) = layout.fit(touched, |prefix, limit| people.count(prefix, limit));
+            let after = layout.fit(people, touched);
+            let (came, went) = layout.changes(&after);
+            *layout = after;
             changed.extend(came.into_iter().chain(went).map(|prefix| key(owner, target, prefix)));
         }
         changed
@@ -174,9 +175,7 @@ impl Owner {
         self.layouts.retain(|target, _| targets.contains(target));
         for target in &targets {
             if !self.layouts.contains_key(target) {
-                let mut layout = Layout::of(observed(target));
-                let people = &self.people;
-                layout.fit(None, |prefix, limit| people.count(prefix, limit));
+                let layout = Layout::of(observed(target)).fit(&self.people, None);
                 self.layouts.insert(target.clone(), layout);
             }
         }

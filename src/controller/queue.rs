@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::access::binding::BindingKey;
+use crate::access::key::BindingKey;
 use crate::access::why::Cause;
 
 /// The shortest and the longest wait after a failure.

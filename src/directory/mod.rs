@@ -9,6 +9,7 @@ pub mod event;
 pub mod merge;
 mod resource;
 mod source;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -16,16 +17,12 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::scim::fold;
+
 pub use changes::{Change, What};
 pub use event::{Event, Kind};
 pub use resource::{Attributes, Gone, Resource};
 pub use source::Source;
-
-/// A stand-in of the same meaning until `scim` has it.
-fn fold(name: &str) -> String {
-    use unicode_normalization::UnicodeNormalization;
-    name.nfkc().collect::<String>().to_lowercase()
-}
 
 /// How many changes and how many tombstones a source remembers.
 pub const REMEMBERED: usize = 65_536;
@@ -49,6 +46,12 @@ impl Directory {
     /// All sources, by name.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Source)> {
         self.sources.iter().map(|(name, source)| (name.as_ref(), source.as_ref()))
+    }
+
+    /// The number that the next user or group of that source gets, even if the journal has not seen the source yet.
+    pub fn next_n(&self, source: &str) -> u32 {
+        let ended = || self.ended.get(source).copied().unwrap_or(0);
+        self.source(source).map_or_else(ended, Source::next_n)
     }
 
     /// The place that the next event of the batch `index` has in it.

@@ -61,6 +61,12 @@ impl Source {
         }
     }
 
+    /// A source without anything: what a source is before its first event.
+    pub fn empty() -> &'static Self {
+        static EMPTY: LazyLock<Source> = LazyLock::new(|| Source::new("", 0, 0));
+        &EMPTY
+    }
+
     /// The UID of the ScimSource that was last seen under this name.
     pub fn uid(&self) -> &str {
         &self.uid

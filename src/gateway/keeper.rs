@@ -1,0 +1,131 @@
+//! Keeps the gateway's journal: opens it, waits for one that is not there yet, and after a loss opens it anew only if it is again what was known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::{sleep, timeout};
+
+use super::args::Args;
+use super::{Gateway, judge, sources};
+use crate::directory::Directory;
+use crate::journal::store::Kubernetes;
+use crate::journal::{Error, Journal, Known, Loss, Options, Position, Verdict};
+
+/// Between two attempts to open the journal.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often the sources are compared with what the directory knows of them.
+const COMPARE: Duration = Duration::from_secs(1);
+
+pub(super) struct Keeper {
+    client: Client,
+    namespace: String,
+    writer: String,
+    gateway: Arc<Gateway>,
+    synced: sources::Receiver,
+    expected: Vec<Known>,
+    /// Where this process last saw the journal: what comes after must not be behind it.
+    last: Option<Position>,
+}
+
+impl Keeper {
+    pub(super) fn new(args: &Args, client: Client, gateway: Arc<Gateway>, synced: sources::Receiver, expected: Vec<Known>) -> Self {
+        Self {
+            client,
+            namespace: args.namespace.clone(),
+            // a writer is one process: what stands in the journal tells two apart that have one name
+            writer: format!("gateway/{}/{}", args.identity, &uuid::Uuid::new_v4().simple().to_string()[..8]),
+            gateway,
+            synced,
+            expected,
+            last: None,
+        }
+    }
+
+    /// For ever.
+    pub(super) async fn run(mut self) {
+        let mut said = None;
+        loop {
+            // The statuses of the sources are among what knows the journal; without them nothing may be opened.
+            if self.synced.wait_for(|synced| synced.done).await.is_err() {
+                return;
+            }
+            match self.open().await {
+                Ok(journal) => {
+                    said = None;
+                    tracing::info!(head = %journal.snapshot().position, "the directory journal is open");
+                    self.gateway.use_journal(Some(journal.clone()));
+                    let position = self.keep(&journal).await;
+                    self.gateway.use_journal(None);
+                    if let Some(loss) = &position.loss {
+                        tracing::error!(reason = loss.reason(), head = %position, "the directory journal is lost: {loss}");
+                    }
+                    self.last = Some(position);
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if said.as_ref() != Some(&text) {
+                        match &error {
+                            Error::Lost(Loss::Gone) if self.knows_none() => {
+                                tracing::info!("waiting for the controller to make the journals")
+                            }
+                            _ => tracing::error!("the directory journal cannot be opened: {text}"),
+                        }
+                        said = Some(text);
+                    }
+                }
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn knows_none(&self) -> bool {
+        self.last.is_none() && self.expected.is_empty() && self.synced.borrow().journals.is_empty()
+    }
+
+    async fn open(&self) -> Result<Journal<Directory>, Error> {
+        let mut options = Options::new(self.writer.clone());
+        options.expect = self.expected.clone();
+        options.expect.extend(sources::expected(&self.synced.borrow().journals));
+        options.expect.extend(self.last.iter().map(|position| Known {
+            id: position.id.to_string(),
+            uid: Some(position.uid.to_string()),
+            index: position.index,
+            head: Some(position.head.to_string()),
+        }));
+        let store = Kubernetes::new(self.client.clone(), &self.namespace, "directory");
+        Journal::open(Arc::new(store), Directory::default(), options).await
+    }
+
+    /// Until the journal is lost; the last position.
+    async fn keep(&self, journal: &Journal<Directory>) -> Position {
+        let mut position = journal.subscribe();
+        loop {
+            if let Ok(Ok(lost)) = timeout(COMPARE, position.wait_for(|position| position.loss.is_some())).await {
+                return lost.clone();
+            }
+            if journal.snapshot().position.loss.is_some() {
+                return journal.snapshot().position;
+            }
+            self.compare(journal).await;
+        }
+    }
+
+    /// A source that was deleted and applied again goes on with its directory; that it has another UID is recorded.
+    async fn compare(&self, journal: &Journal<Directory>) {
+        for served in self.gateway.sources.all() {
+            if judge::seen(&journal.snapshot().state, &served.name, &served.uid).is_none() {
+                continue;
+            }
+            let (name, uid) = (served.name.clone(), served.uid.clone());
+            let record = move |directory: &Directory, _: &_| match judge::seen(directory, &name, &uid) {
+                Some(event) => Verdict::Append(vec![event], ()),
+                None => Verdict::Read(()),
+            };
+            match journal.submit(record).await {
+                Ok(()) => tracing::info!(source = &*served.name, "the source has another UID; its directory goes on"),
+                Err(error) => tracing::warn!(source = &*served.name, %error, "the source's new UID is not recorded yet"),
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The gateway: SCIM 2.0 over HTTP, bearer tokens, and the appending side of the journal `directory`. It grants nothing and writes no status.
+//!
+//! ```text
+//!  TLS (server, tls) --> serve: route, tokens, bounds --> judge, inside Journal::submit --> render --> answer
+//!                                                    '--> Journal::read --> list, render --> answer
+//! ```
+//!
+//! Pure: `route`, `bounds`, `tokens`, `judge`, `members`, `list`, `render`. Edges: `serve` (the journal), `sources` (ScimSources and Secrets),
+//! `keeper` (opens the journal, anew after a loss), `server`, `tls`, `health`, `metrics`.
+//!
+//! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
+//! of nothing, is answered only when the directory that it was judged by is proven to be the newest.
+
+mod answer;
+mod args;
+mod bounds;
+mod health;
+mod judge;
+mod keeper;
+mod list;
+mod members;
+mod metrics;
+mod render;
+mod route;
+mod serve;
+pub mod server;
+mod sources;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+pub mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use axum::Router;
+use kube::Client;
+use tokio::sync::Semaphore;
+
+pub use args::Args;
+pub use metrics::Metrics;
+
+use crate::directory::Directory;
+use crate::journal::Journal;
+use crate::ops::shutdown::Shutdown;
+use crate::scim::schema::Limits;
+use tokens::Sources;
+
+/// How requests are bounded, and what URLs look like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The URL before `/scim/v2`; empty: as the client names the host.
+    pub public_url: String,
+    /// Whether clients speak TLS to us.
+    pub tls: bool,
+    /// The largest body.
+    pub max_body: usize,
+    /// The largest page of a list.
+    pub max_page: u64,
+    /// The page of a list without `count`.
+    pub default_page: u64,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// How long its body may take to arrive.
+    pub body_timeout: Duration,
+    /// How many requests are worked on at once.
+    pub max_requests: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_url: String::new(),
+            tls: false,
+            max_body: 32 * 1024 * 1024,
+            max_page: 1000,
+            default_page: 100,
+            request_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            max_requests: 2048,
+        }
+    }
+}
+
+impl Settings {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_page_size: self.max_page,
+            default_page_size: self.default_page,
+        }
+    }
+}
+
+/// Memory for bodies that are being read.
+const BODIES: usize = 256 * 1024 * 1024;
+/// How many long pieces of work are done at once.
+const LONG_WORK: usize = 4;
+
+/// What the requests share.
+pub struct Gateway {
+    settings: Settings,
+    sources: Sources,
+    metrics: Metrics,
+    journal: ArcSwapOption<Journal<Directory>>,
+    requests: Semaphore,
+    /// In KiB.
+    bodies: Semaphore,
+    long: Semaphore,
+}
+
+impl Gateway {
+    /// A gateway that serves these sources, once it has a journal.
+    pub fn new(settings: Settings, sources: Sources) -> Self {
+        Self {
+            requests: Semaphore::new(settings.max_requests),
+            bodies: Semaphore::new(BODIES.max(settings.max_body).div_ceil(1024) + 1),
+            long: Semaphore::new(LONG_WORK),
+            metrics: Metrics::default(),
+            journal: ArcSwapOption::empty(),
+            settings,
+            sources,
+        }
+    }
+
+    /// From now on requests use this journal; `None`: they are answered 503.
+    pub fn use_journal(&self, journal: Option<Journal<Directory>>) {
+        self.journal.store(journal.map(Arc::new));
+    }
+
+    /// Why requests cannot be answered now; `None` when they can.
+    pub fn trouble(&self) -> Option<String> {
+        let journal = self.journal.load();
+        match journal.as_ref().map(|journal| journal.snapshot().position.loss) {
+            None => Some("the directory journal is not open".to_owned()),
+            Some(Some(loss)) => Some(format!("the directory journal is lost: {loss}")),
+            Some(None) => None,
+        }
+    }
+}
+
+/// The SCIM service. Health and metrics are apart, on another port.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new().fallback(serve::serve).with_state(gateway)
+}
+
+/// Why a gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(String, #[source] std::io::Error),
+    /// Plain HTTP where others could read along.
+    #[error(
+        "{0} is not a loopback address, and SCIM without TLS is readable on the way: give --tls-cert and --tls-key, or --insecure-http"
+    )]
+    Plain(String),
+    /// The certificate or its key.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] tls::Error),
+    /// A server that stopped.
+    #[error("the server stopped")]
+    Serve(#[source] std::io::Error),
+    /// `--expect-head`.
+    #[error("--expect-head: {0}")]
+    ExpectHead(String),
+}
+
+/// Runs until the process should end. Requests in flight are answered first.
+///
+/// # Errors
+/// When it cannot listen, or TLS cannot be set up. A journal that is not there, or lost, is waited for, and requests are answered 503.
+pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), Error> {
+    let expected = args.expected().map_err(Error::ExpectHead)?;
+    let tls = args.tls().map_err(Error::Tls)?;
+    let listener = server::bind(&args.listen).await?;
+    let address = listener.local_addr().map_err(|error| Error::Listen(args.listen.clone(), error))?;
+    if tls.is_none() && !args.insecure_http && !address.ip().is_loopback() {
+        return Err(Error::Plain(address.to_string()));
+    }
+    let sources = Sources::default();
+    let gateway = Arc::new(Gateway::new(args.settings(tls.is_some()), sources.clone()));
+    let (watch, synced) = sources::Watch::new(&args, client.clone(), sources);
+    let mut tasks = tokio::task::JoinSet::new();
+    if !args.health_address.is_empty() {
+        let health = server::bind(&args.health_address).await?;
+        let router = health::router(gateway.clone(), synced.clone());
+        let end = shutdown.clone();
+        tasks.spawn(async move { server::run(health, None, router, end, server::Timeouts::default()).await });
+    }
+    tasks.spawn(async move {
+        watch.run().await;
+        Ok(())
+    });
+    let keeper = keeper::Keeper::new(&args, client, gateway.clone(), synced, expected);
+    tasks.spawn(async move {
+        keeper.run().await;
+        Ok(())
+    });
+    if let Some(tls) = &tls {
+        let (tls, every) = (tls.clone(), args.refresh);
+        tasks.spawn(async move {
+            tls.follow(every).await;
+            Ok(())
+        });
+    }
+    tracing::info!(%address, tls = tls.is_some(), "serving SCIM");
+    let served = server::run(listener, tls, router(gateway), shutdown, args.timeouts()).await;
+    tasks.shutdown().await;
+    served.map_err(Error::Serve)
+}

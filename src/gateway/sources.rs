@@ -1,0 +1,295 @@
+//! Which sources are served, as their ScimSources and Secrets say: a watch, and a look at every Secret again and again. Tokens are hashed at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::args::Args;
+use super::tokens::{Credential, Hash, SHORTEST, Served, Sources};
+use crate::api::source::{JournalRef, Token};
+use crate::api::{ScimSource, ScimSourceSpec};
+
+/// The deadline of one GET.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How many Secrets are asked for at once.
+const AT_ONCE: usize = 8;
+/// A Secret that is missing is looked for again so soon: it is often applied right after its source.
+const MISSING_AGAIN: Duration = Duration::from_secs(2);
+
+/// A key of a Secret.
+type Key = (String, String);
+
+/// Follows the ScimSources of one class.
+pub(super) struct Watch {
+    client: Client,
+    namespace: String,
+    class: String,
+    every: Duration,
+    served: Sources,
+    known: BTreeMap<String, Known>,
+    /// What the next list has so far; takes the place of `known` when it is complete.
+    listed: Option<BTreeMap<String, Known>>,
+    hashes: BTreeMap<Key, Option<Hash>>,
+    synced: watch::Sender<Synced>,
+}
+
+/// What others wait for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Synced {
+    /// Whether the sources were listed, and their tokens read.
+    pub(super) done: bool,
+    /// What the sources' statuses know of the directory journal.
+    pub(super) journals: Vec<JournalRef>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    uid: String,
+    tokens: Vec<Token>,
+    journal: Option<JournalRef>,
+}
+
+impl Watch {
+    /// Sets `served` as the cluster says, once it runs.
+    pub(super) fn new(args: &Args, client: Client, served: Sources) -> (Self, watch::Receiver<Synced>) {
+        let (synced, receiver) = watch::channel(Synced::default());
+        let watch = Self {
+            client,
+            namespace: args.namespace.clone(),
+            class: args.class.clone(),
+            every: args.refresh,
+            served,
+            known: BTreeMap::new(),
+            listed: None,
+            hashes: BTreeMap::new(),
+            synced,
+        };
+        (watch, receiver)
+    }
+
+    /// For ever.
+    pub(super) async fn run(mut self) {
+        let api: Api<DeserializeGuard<ScimSource>> = Api::all(self.client.clone());
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let mut events = std::pin::pin!(events);
+        let mut next = Instant::now() + self.every;
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        if !self.take(event) {
+                            continue;
+                        }
+                        self.look(false).await;
+                    }
+                    Some(Err(error)) => {
+                        // what is known stays in use
+                        tracing::warn!(%error, "cannot watch the ScimSources");
+                        continue;
+                    }
+                    None => return,
+                },
+                () = sleep_until(next) => {
+                    self.look(true).await;
+                    next = Instant::now() + self.every;
+                }
+            }
+            if self.hashes.values().any(Option::is_none) {
+                next = next.min(Instant::now() + MISSING_AGAIN);
+            }
+            self.publish();
+        }
+    }
+
+    /// Takes a change; says whether it changed anything for us.
+    fn take(&mut self, event: watcher::Event<DeserializeGuard<ScimSource>>) -> bool {
+        match event {
+            watcher::Event::Init => {
+                self.listed = Some(BTreeMap::new());
+                false
+            }
+            watcher::Event::InitApply(source) => {
+                let read = self.read(source);
+                if let (Some(listed), Some((name, known))) = (&mut self.listed, read) {
+                    listed.insert(name, known);
+                }
+                false
+            }
+            watcher::Event::InitDone => {
+                self.known = self.listed.take().unwrap_or_default();
+                true
+            }
+            watcher::Event::Apply(source) => {
+                let name = source.name_any();
+                let before = self.known.remove(&name);
+                let after = self.read(source).map(|(_, known)| known);
+                let changed = before != after;
+                if let Some(after) = after {
+                    self.known.insert(name, after);
+                }
+                changed
+            }
+            watcher::Event::Delete(source) => self.known.remove(&source.name_any()).is_some(),
+        }
+    }
+
+    /// What we need of a source, if it is of our class.
+    fn read(&self, source: DeserializeGuard<ScimSource>) -> Option<(String, Known)> {
+        let name = source.name_any();
+        match source.0 {
+            Ok(source) => {
+                let ScimSourceSpec { class, push, .. } = source.spec;
+                (class.unwrap_or_default() == self.class).then(|| {
+                    let known = Known {
+                        uid: source.metadata.uid.unwrap_or_default(),
+                        tokens: push.tokens,
+                        journal: source.status.and_then(|status| status.journal),
+                    };
+                    (name, known)
+                })
+            }
+            Err(error) => {
+                tracing::warn!(source = name, error = %error.error, "a ScimSource cannot be read and is not served");
+                None
+            }
+        }
+    }
+
+    /// Reads the Secrets, all of them or those not read yet. One that cannot be read stays as it was; one that is gone counts no more.
+    async fn look(&mut self, again: bool) {
+        let keys = |known: &BTreeMap<String, Known>| -> BTreeSet<Key> {
+            let tokens = known.values().flat_map(|source| &source.tokens);
+            tokens
+                .map(|token| (token.secret_key_ref.name.clone(), token.secret_key_ref.key.clone()))
+                .collect()
+        };
+        let wanted = keys(&self.known);
+        self.hashes.retain(|key, _| wanted.contains(key));
+        let missing = wanted
+            .into_iter()
+            .filter(|key| again || self.hashes.get(key).is_none_or(Option::is_none));
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, key) in missing {
+            names.entry(name).or_default().push(key);
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let reads = futures::stream::iter(names).map(|(name, keys)| {
+            let api = api.clone();
+            async move {
+                let read = timeout(DEADLINE, api.get_opt(&name)).await;
+                (name, keys, read)
+            }
+        });
+        let reads: Vec<_> = reads.buffer_unordered(AT_ONCE).collect().await;
+        for (name, keys, read) in reads {
+            let data = match read {
+                Ok(Ok(secret)) => secret.and_then(|secret| secret.data).unwrap_or_default(),
+                Ok(Err(error)) => {
+                    tracing::warn!(secret = name, %error, "a Secret cannot be read; its tokens stay as they were");
+                    keys.into_iter().for_each(|key| {
+                        self.hashes.entry((name.clone(), key)).or_default();
+                    });
+                    continue;
+                }
+                Err(_) => {
+                    tracing::warn!(secret = name, "a Secret was not answered in time; its tokens stay as they were");
+                    continue;
+                }
+            };
+            for key in keys {
+                let hash = data.get(&key).and_then(|secret| Hash::of_secret(&secret.0));
+                let id = (name.clone(), key);
+                // said once, not every time
+                if hash.is_none() && self.hashes.get(&id) != Some(&None) {
+                    tracing::warn!(
+                        secret = id.0,
+                        key = id.1,
+                        "no token of {SHORTEST} characters or more is there, and so none is accepted"
+                    );
+                }
+                self.hashes.insert(id, hash);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        if self.listed.is_some() && !self.synced.borrow().done {
+            return;
+        }
+        let served = self.known.iter().map(|(name, source)| Served {
+            name: name.as_str().into(),
+            uid: source.uid.as_str().into(),
+            tokens: source.tokens.iter().filter_map(|token| self.credential(name, token)).collect(),
+        });
+        self.served.set(served);
+        self.synced.send_replace(Synced {
+            done: true,
+            journals: self.known.values().filter_map(|source| source.journal.clone()).collect(),
+        });
+    }
+
+    fn credential(&self, source: &str, token: &Token) -> Option<Credential> {
+        let key = (token.secret_key_ref.name.clone(), token.secret_key_ref.key.clone());
+        let hash = (*self.hashes.get(&key)?)?;
+        let not_after: Option<Timestamp> = match token.not_after.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(time)) => Some(time),
+            Some(Err(_)) => {
+                tracing::warn!(
+                    source,
+                    token = token.name,
+                    "notAfter is no RFC 3339 time, and so the token is not accepted"
+                );
+                return None;
+            }
+        };
+        Some(Credential { hash, not_after })
+    }
+}
+
+/// What the gateway knows of the journal by the sources' statuses.
+pub(super) fn expected(journals: &[JournalRef]) -> Vec<crate::journal::Known> {
+    let mut known: Vec<crate::journal::Known> = Vec::new();
+    for journal in journals {
+        let same = known
+            .iter_mut()
+            .find(|k| k.id == journal.id && k.uid.as_deref() == Some(&*journal.uid));
+        match same {
+            Some(same) => same.index = same.index.max(journal.index),
+            None => known.push(crate::journal::Known {
+                id: journal.id.clone(),
+                uid: Some(journal.uid.clone()),
+                index: journal.index,
+                head: None,
+            }),
+        }
+    }
+    known
+}
+
+/// Shared with the readiness check.
+pub(super) type Receiver = watch::Receiver<Synced>;
+
+/// The sources of a test or a tool, without a cluster.
+impl Sources {
+    /// One source with one token.
+    pub fn one(name: &str, uid: &str, token: &str) -> Self {
+        let sources = Self::default();
+        let tokens = Hash::of_secret(token.as_bytes()).map(|hash| Credential { hash, not_after: None });
+        sources.set([Served {
+            name: Arc::from(name),
+            uid: Arc::from(uid),
+            tokens: tokens.into_iter().collect(),
+        }]);
+        sources
+    }
+}
