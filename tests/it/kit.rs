@@ -173,10 +173,11 @@ pub async fn until_led(system: &System<'_>) -> (String, i32) {
     until_other_term(system, &(String::new(), -1)).await
 }
 
-/// One event of a journal: the batch's index and the event as JSON.
+/// One event of a journal: the batch's index, its place in the batch, and the event as JSON.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub index: i64,
+    pub ordinal: u32,
     pub writer: String,
     pub event: Value,
 }
@@ -189,7 +190,7 @@ impl State for Records {
     type Event = Value;
 
     fn apply(&mut self, stamp: &Stamp, event: &Value) {
-        self.0.push_back(Record { index: stamp.index, writer: stamp.writer.to_string(), event: event.clone() });
+        self.0.push_back(Record { index: stamp.index, ordinal: stamp.ordinal, writer: stamp.writer.to_string(), event: event.clone() });
     }
 }
 

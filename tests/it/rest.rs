@@ -157,7 +157,7 @@ fn said(access: &[Record]) -> BTreeMap<(String, String), Said> {
         let key = (text(&event["binding"]["namespace"]), text(&event["binding"]["name"]));
         match event["e"].as_str() {
             Some("intent") => {
-                let op = format!("{}/{}", record.index, event["op"]);
+                let op = format!("{}/{}", record.index, record.ordinal);
                 all.entry(key).or_default().intents.insert(op, names(&event["adds"]));
             }
             Some("removed") => {
