@@ -88,7 +88,8 @@ impl Engine {
                 Who::Mapping(key) => {
                     tracing::info!(mapping = %key, "deleted: what it gave goes");
                     self.recorder.now(Record::MappingEnded { key: key.clone() });
-                    self.owners.insert(key.clone(), Owner { ended: true, ..self.owners.remove(&key).unwrap_or_default() });
+                    let owner = self.owners.remove(&key).unwrap_or_default();
+                    self.owners.insert(key.clone(), Owner { ended: true, ..owner });
                     self.evaluate(&key, &Cause::Ended);
                 }
                 Who::Source(name) => self.end_source(name),

@@ -110,6 +110,7 @@ pub struct Engine {
     pub(super) crds: HashMap<&'static str, String>,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
+    pub(super) index_told: HashMap<String, Instant>,
 }
 
 /// Leads for one term. It returns only when it cannot go on.
@@ -175,6 +176,7 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
         crds: HashMap::new(),
         checking: false,
         lease_asked: false,
+        index_told: HashMap::new(),
     };
     engine.begin().await?;
     engine.work(&mut changes).await
@@ -248,6 +250,7 @@ impl Engine {
         let mut positions = self.directory.subscribe();
         let mut ledger = self.access.subscribe();
         let mut tick = Instant::now() + TICK;
+        let mut compared = Instant::now();
         loop {
             self.catch_up()?;
             self.look()?;
@@ -278,6 +281,10 @@ impl Engine {
                 tick = Instant::now() + TICK;
                 self.look_at_guards(false);
                 self.look_at_deletions();
+                if compared.elapsed() > Duration::from_secs(20) {
+                    compared = Instant::now();
+                    self.statuses_soon();
+                }
             }
             let lost = [self.directory.subscribe().borrow().loss.clone(), self.access.subscribe().borrow().loss.clone()];
             if let Some(loss) = lost.into_iter().flatten().next() {

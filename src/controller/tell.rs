@@ -42,6 +42,9 @@ impl Engine {
                     self.status_due.insert(target, later);
                 }
                 Ok(true) => {
+                    if shown.pointer("/journal") != wanted.status.pointer("/journal") {
+                        self.index_told.insert(target.name.clone(), now);
+                    }
                     self.pacer.begun(target.clone(), wanted.status.clone());
                     let (client, recorder) = (self.client.clone(), self.told.clone());
                     self.spawn(async move {
@@ -135,8 +138,10 @@ impl Engine {
         let mut groups: Vec<(u64, u32)> = directory.map(|d| d.groups().map(|g| (d.members(g.n).len(), g.n)).collect()).unwrap_or_default();
         groups.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let position = &self.seen.position;
+        // At most once a minute: a busy directory is no reason to write statuses.
+        let told = self.index_told.get(name).is_some_and(|at| at.elapsed() < Duration::from_secs(60));
         let journal = match &old.journal {
-            Some(before) if *before.id == *position.id && *before.uid == *position.uid && before.index <= position.index && !self.minute_passed(name, before.index) => before.clone(),
+            Some(before) if *before.id == *position.id && *before.uid == *position.uid && before.index <= position.index && told => before.clone(),
             _ => JournalRef { id: position.id.to_string(), uid: position.uid.to_string(), index: position.index },
         };
         Some(ScimSourceStatus {
@@ -155,11 +160,6 @@ impl Engine {
             largest_groups: groups.into_iter().take(GROUPS_SHOWN).filter_map(|(_, n)| self.group_status("", name, n)).collect(),
             journal: Some(journal),
         })
-    }
-
-    /// The index in a status moves at most once a minute.
-    fn minute_passed(&self, name: &str, shown: i64) -> bool {
-        shown < self.seen.position.index && self.world.sources.get(name).is_some() && self.started.elapsed().as_secs() % 60 == 59
     }
 
     fn mapping_status(&self, key: &MappingKey, old: &MappingStatus) -> Option<MappingStatus> {

@@ -96,10 +96,10 @@ impl Engine {
 
     fn look_at(&mut self, key: BindingKey, cause: Cause) {
         // In a namespace that is going nothing is touched; one that is gone took its bindings along.
-        let place = self.world.namespaces.get(&key.namespace);
-        if place.is_some_and(|p| p.terminating) {
-            return;
-        }
+        let there = match self.world.namespaces.get(&key.namespace) {
+            Some(place) if place.terminating => return,
+            place => place.is_some(),
+        };
         let look = self.decide(&key);
         self.note_held(&key, &look.held);
         let patient = matches!(look.step, Step::Wait);
@@ -121,7 +121,7 @@ impl Engine {
                 let since = *self.waiting.entry(key.clone()).or_insert(now);
                 self.queue.add_at(key.clone(), since + PATIENCE);
             }
-            Step::Create { .. } | Step::Grow { .. } if place.is_none() => {}
+            Step::Create { .. } | Step::Grow { .. } if !there => {}
             Step::Create { .. } | Step::Grow { .. } => self.granting.want(key.clone(), cause.clone()),
             Step::Shrink { subjects, removals } => {
                 if self.must_delete.contains(&key) {
