@@ -200,7 +200,7 @@ impl At<'_> {
     }
 
     fn find(&self, id: &str) -> Result<&Resource, ScimError> {
-        find(self.source, self.asked.kind, id)
+        find(self.source, self.asked.kind, id).map(AsRef::as_ref)
     }
 
     /// A userName belongs to one user. A group's displayName is a label, but the same externalId beside it means that a creation came twice.
@@ -237,9 +237,9 @@ impl At<'_> {
 }
 
 /// The resource of that kind and id, or 404.
-pub(super) fn find<'a>(source: &'a Source, of: ResourceKind, id: &str) -> Result<&'a Resource, ScimError> {
+pub(super) fn find<'a>(source: &'a Source, of: ResourceKind, id: &str) -> Result<&'a Arc<Resource>, ScimError> {
     let found = parse_id(id).and_then(|id| source.by_id(&id)).filter(|found| found.kind == kind(of));
-    found.map(AsRef::as_ref).ok_or_else(|| ScimError::not_found(of.endpoint(), id))
+    found.ok_or_else(|| ScimError::not_found(of.endpoint(), id))
 }
 
 /// The id, if it is written as we write it: an id has one spelling.

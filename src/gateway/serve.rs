@@ -20,7 +20,7 @@ use super::render::{View, etag};
 use super::route::{self, Route};
 use super::tokens::{Served, bearer};
 use super::{Gateway, bounds, list};
-use crate::directory::{Directory, Source};
+use crate::directory::{Directory, Resource, Source};
 use crate::journal::{Journal, Verdict};
 use crate::scim::query::list_response;
 use crate::scim::{Body, ListQuery, Projection, ResourceKind, ScimError, patch, resource, schema};
@@ -203,8 +203,14 @@ struct Asker<'a> {
 impl Asker<'_> {
     async fn get(&self, kind: ResourceKind, id: String, projection: Projection) -> Result<Answer, Failure> {
         let directory = self.gateway.journal()?.read().await?.state;
-        let n = judge::find(source_of(&directory, &self.served.name), kind, &id)?.n;
-        self.show(directory, n, 200, projection).await
+        let source = source_of(&directory, &self.served.name);
+        let resource = judge::find(source, kind, &id)?.clone();
+        let shown = Shown {
+            members: source.members(resource.n).len(),
+            resource,
+            directory: Some(Directory::clone(&directory)),
+        };
+        self.show(shown, 200, projection).await
     }
 
     async fn list(&self, kind: ResourceKind, query: ListQuery) -> Result<Answer, Failure> {
@@ -271,44 +277,71 @@ impl Asker<'_> {
             Judged::Refused(error) => Verdict::Read(Err(error)),
         };
         let journal = self.gateway.journal()?;
-        // A clone of the directory is a few reference counts; what is rendered from it keeps nobody waiting.
-        let render = |directory: &Directory, done: Result<Done, ScimError>| done.map(|done| (directory.clone(), done));
-        let (directory, done) = journal.submit_with_answer(judge, render).await??;
-        let (n, status) = match done {
-            Done::Deleted => return Ok(Answer::empty(204)),
-            Done::Created(n) => (n, 201),
-            Done::Is(n) => (n, 200),
+        let name = self.served.name.clone();
+        let shows_members = projection.wants("members");
+        let render =
+            move |directory: &Directory, done: Result<Done, ScimError>| done.map(|done| shown(directory, &name, done, shows_members));
+        let (status, shown) = match journal.submit_with_answer(judge, render).await?? {
+            None => return Ok(Answer::empty(204)),
+            Some(found) => found,
         };
-        let source = source_of(&directory, &self.served.name);
-        if most.is_some_and(|most| source.members(n).len() > most) {
-            let Some(resource) = source.get(n) else {
-                return Ok(Answer::empty(204));
+        if most.is_some_and(|most| shown.members > most) {
+            let view = View {
+                source: Source::empty(),
+                base: &self.base,
             };
-            let view = View { source, base: &self.base };
-            let answer = Answer::empty(204).with(header::ETAG, etag(resource));
-            return Ok(answer.with(header::LOCATION, view.location(resource)));
+            let answer = Answer::empty(204).with(header::ETAG, etag(&shown.resource));
+            return Ok(answer.with(header::LOCATION, view.location(&shown.resource)));
         }
-        self.show(Arc::new(directory), n, status, projection).await
+        self.show(shown, status, projection).await
     }
 
-    async fn show(&self, directory: Arc<Directory>, n: u32, status: u16, projection: Projection) -> Result<Answer, Failure> {
+    async fn show(&self, shown: Shown, status: u16, projection: Projection) -> Result<Answer, Failure> {
         let (name, base) = (self.served.name.clone(), self.base.clone());
-        let long = projection.wants("members") && source_of(&directory, &name).members(n).len() > LONG_GROUP;
+        let long = shown.members > LONG_GROUP && projection.wants("members");
         let render = move || {
-            let source = source_of(&directory, &name);
+            let source = shown
+                .directory
+                .as_ref()
+                .map_or(Source::empty(), |directory| source_of(directory, &name));
             let view = View { source, base: &base };
-            let Some(resource) = source.get(n) else {
-                return Err(ScimError::new(500, "the resource is not there").into());
-            };
-            let location = view.location(resource);
-            let answer = Answer::json(status, &view.resource(resource, &projection))?;
+            let location = view.location(&shown.resource);
+            let answer = Answer::json(status, &view.resource(&shown.resource, &projection))?;
             let answer = answer
-                .with(header::ETAG, etag(resource))
+                .with(header::ETAG, etag(&shown.resource))
                 .with(header::CONTENT_LOCATION, location.clone());
             Ok(answer.with(header::LOCATION, location))
         };
         self.gateway.work(long, render).await?
     }
+}
+
+/// What an answer shows.
+struct Shown {
+    resource: Arc<Resource>,
+    /// How many direct members the group has.
+    members: u64,
+    /// Where its members or groups are; `None` if it has none, or none are shown.
+    directory: Option<Directory>,
+}
+
+/// What is to be shown once a write is done, and the status; `None` if it is gone. Run while other writes wait: the rest is for the asker's own task.
+fn shown(directory: &Directory, source: &str, done: Done, shows_members: bool) -> Option<(u16, Shown)> {
+    let (n, status) = match done {
+        Done::Deleted => return None,
+        Done::Created(n) => (n, 201),
+        Done::Is(n) => (n, 200),
+    };
+    let source = source_of(directory, source);
+    let members = source.members(n).len();
+    // A clone is a few reference counts, but each keeps the next change from being made in place.
+    let related = !source.groups_of(n).is_empty() || (members > 0 && shows_members);
+    let shown = Shown {
+        resource: source.get(n)?.clone(),
+        members,
+        directory: related.then(|| directory.clone()),
+    };
+    Some((status, shown))
 }
 
 /// The source in the directory; an empty one before anything was pushed.

@@ -190,3 +190,6 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,11 @@ impl<S: State> Shared<S> {
     /// it a refusal says nothing about the first, which may still be on its way.
     pub async fn settle(&self, base: &Base<S>, spec: &JournalSpec, nonce: &str) -> Outcome {
         self.attempting(base.root.spec.index + 1, spec.index, nonce);
-        let outcome = self.send(base, spec).await;
+        let outcome = if self.snapshot().position.index == base.root.spec.index {
+            self.send(base, spec).await
+        } else {
+            Outcome::Lost // while the segments were created
+        };
         self.settled();
         outcome
     }
@@ -106,6 +110,8 @@ impl<S: State> Shared<S> {
         match self.whose() {
             Some(true) => Some(Outcome::Ours),
             Some(false) => Some(Outcome::Lost),
+            // What was absorbed before this swap was announced was stored before it was sent.
+            None if self.snapshot().position.index > base.root.spec.index => Some(Outcome::Lost),
             None if self.base().await.root.version != base.root.version => Some(Outcome::Moved),
             None => None,
         }

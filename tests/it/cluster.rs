@@ -294,13 +294,16 @@ impl Cluster {
         let crds = root().join("crds");
         let crds = crds.to_string_lossy();
         self.kubectl(&["apply", "--server-side", "-f", &crds]).expect_ok();
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "-f", &crds]).expect_ok();
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "-f", &crds])
+            .expect_ok();
     }
 
     /// A client's configuration: the client library's own retries are off, a request may take 30 s.
     pub async fn config(&self, who: &Who) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a configuration");
+        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .expect("a configuration");
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         match who {
@@ -339,7 +342,10 @@ impl Cluster {
             },
             ..TokenRequest::default()
         };
-        let answer = accounts.create_token_request(account, &Default::default(), &request).await.expect("a token");
+        let answer = accounts
+            .create_token_request(account, &Default::default(), &request)
+            .await
+            .expect("a token");
         answer.status.expect("a status").token
     }
 

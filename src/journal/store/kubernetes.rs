@@ -167,7 +167,8 @@ impl Store for Kubernetes {
         #[derive(Deserialize)]
         struct List {
             metadata: ListMeta,
-            items: Vec<Item>,
+            // The API server says `null` for none.
+            items: Option<Vec<Item>>,
         }
         #[derive(Deserialize)]
         struct ListMeta {
@@ -194,6 +195,7 @@ impl Store for Kubernetes {
             let list: List = serde_json::from_slice(&self.get(&path, NAMES).await?).map_err(garbled)?;
             found.extend(
                 list.items
+                    .unwrap_or_default()
                     .into_iter()
                     .map(|item| item.metadata)
                     .filter(|segment| segment.name.starts_with(&prefix))
