@@ -3,10 +3,18 @@
 
 mod chart;
 mod cluster;
+mod fencing;
 mod gateway;
 mod docs;
+mod gateway_faults;
 mod harness;
 mod install;
 mod journey;
+mod kit;
+mod loss;
+mod lost_writes;
 mod policies;
+mod proxy;
+mod rest;
 mod system;
+mod webhook;

@@ -128,6 +128,17 @@ impl<'a> System<'a> {
 
     /// Starts a gateway with further flags, perhaps with another kubeconfig.
     pub async fn gateway_with(&self, flags: &[&str], kubeconfig: Option<&Path>) -> Process {
+        let (process, health) = self.start_gateway(flags, kubeconfig);
+        self.ready(&process, health).await;
+        process
+    }
+
+    /// Starts a gateway that may never become ready, such as one whose journal is lost.
+    pub fn gateway_unready(&self) -> Process {
+        self.start_gateway(&[], None).0
+    }
+
+    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>) -> (Process, u16) {
         let (port, health) = (free_port(), free_port());
         let mut args: Vec<String> = ["gateway", "--log-format", "text"].map(str::to_owned).to_vec();
         args.extend([
@@ -139,8 +150,7 @@ impl<'a> System<'a> {
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);
         let process = Process::start(&self.program, &args, &config, self.log_file("gateway"), format!("http://127.0.0.1:{port}"));
-        self.ready(&process, health).await;
-        process
+        (process, health)
     }
 
     /// Starts a controller with short delays. It is ready when it leads; see [`System::leading`].
