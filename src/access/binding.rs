@@ -57,8 +57,10 @@ pub struct Observed {
     pub role: Option<RoleRef>,
     /// Its subjects, each once, in its order.
     pub subjects: Vec<SubjectRef>,
-    /// It has a finalizer, an owner or a deletion timestamp, none of which is ours.
-    pub strange: bool,
+    /// It has a deletionTimestamp: it grants until its finalizers are gone.
+    pub deleting: bool,
+    /// It has a finalizer or an owner, none of which is ours: a DELETE would not end it, or somebody else's would.
+    pub tampered: bool,
 }
 
 impl Observed {
@@ -97,8 +99,8 @@ impl Observed {
                 name: object.role_ref.name.clone(),
             }),
             subjects,
-            strange: meta.deletion_timestamp.is_some()
-                || meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+            deleting: meta.deletion_timestamp.is_some(),
+            tampered: meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
                 || meta.owner_references.as_ref().is_some_and(|o| !o.is_empty()),
         })
     }

@@ -1,107 +1,417 @@
-//! Desired against observed, for one binding: who is to come, who is to go, and of what kind each removal is. It decides nothing about permission: that is the gate's.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! What differs between what is to be and what was seen, for one binding: who comes, who goes, why, and of which class each removal is. Whether it may
+//! happen now is in `gate`.
 
 use super::binding::{Observed, SubjectRef};
-use super::ledger::{Entry, Grantee};
+use super::desired::{Desired, Owner, SourceState, View, said};
+use super::key::BindingKey;
+use super::ledger::{BindingId, Grantee};
+use super::names;
+use super::people::PersonKey;
+use super::policy::Refusal;
+use super::why::{Cause, Event, Why};
 
-/// What kind of removal it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Of which class a removal is: the gate treats them differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The provider disabled or deleted the person: never held.
+    /// The provider disabled or deleted the person. Never held.
     Said,
-    /// The person is about to hold something else of the same mapping in that namespace, and does not yet.
+    /// The person is to hold something of the same mapping in that namespace all the same.
     Replaced,
-    /// Anything else that took the reason away: a group change, an edit by an admin, a deleted mapping.
+    /// Group changes, edits by an admin, the end of a mapping or source.
     Other,
-    /// A subject that nobody recorded: somebody else wrote it into our binding.
+    /// A subject that nobody recorded.
     Foreign,
 }
 
-/// How a person of the ledger stands today.
+/// By what a removal is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Disabled, or deleted, in a source that is still there.
-    Said,
-    /// The mapping means the person, and another binding of it in that namespace is to hold them and does not yet.
-    Moving,
-    /// The mapping no longer means the person here, or another binding of it in that namespace holds them already.
-    Unwanted,
-    /// It cannot be said: the mapping or the source cannot be read at the moment. Nothing is taken away for that.
-    Unknown,
+pub enum Replacement {
+    /// By nothing.
+    None,
+    /// By a grant to the same person in the same binding, under another username: one write does both.
+    Here,
+    /// By other bindings of the mapping in that namespace. `pending`: they do not all hold the person yet, and the removal waits.
+    Elsewhere {
+        /// The removal waits.
+        pending: bool,
+    },
 }
 
-/// One removal.
+/// Somebody comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Add {
+    /// Who.
+    pub grantee: Grantee,
+    /// Why.
+    pub why: Why,
+    /// The subject stands there already, and nobody recorded it: it is recorded, and the binding written with that record.
+    pub stands: bool,
+}
+
+/// Somebody, or something, goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// The subject.
+    /// What is taken out.
     pub subject: SubjectRef,
-    /// The person, if the ledger knows.
-    pub person: Option<Grantee>,
-    /// Of what kind.
+    /// Who it was, as far as it was recorded.
+    pub grantee: Option<Grantee>,
+    /// Of which class it is.
     pub class: Class,
+    /// Why.
+    pub why: Why,
+    /// By what it is replaced.
+    pub replacement: Replacement,
 }
 
-/// What differs in one binding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The binding as it was seen, which every write is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The UID.
+    pub uid: String,
+    /// The resourceVersion.
+    pub resource_version: String,
+    /// The subjects.
+    pub subjects: Vec<SubjectRef>,
+    /// A DELETE would not end it, or not now: it is emptied instead.
+    pub undeletable: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+}
+
+/// What differs, for one binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Who is to come.
-    pub adds: Vec<Grantee>,
-    /// Who is to go.
+    /// Which binding.
+    pub key: BindingKey,
+    /// Where it is.
+    pub id: BindingId,
+    /// As it was seen; `None`: there is nothing under its name.
+    pub base: Option<Base>,
+    /// Who comes, by username.
+    pub adds: Vec<Add>,
+    /// Who goes.
     pub removals: Vec<Removal>,
+    /// Who is gone already, by somebody else's hand or an unrecorded write of ours: to be recorded, nothing to be written.
+    pub records: Vec<Removal>,
+    /// Its labels or owners were changed by somebody else.
+    pub repair: bool,
+    /// How many people have a username that must not or may not be granted anything.
+    pub refused: usize,
+    /// A removal still waits for what replaces it.
+    pub patient: bool,
+    /// Why nothing can be done under this name.
+    pub conflict: Option<Refusal>,
 }
 
 impl Plan {
-    /// Whether nothing differs.
+    /// Whether nothing differs: then nothing is written.
     pub fn is_empty(&self) -> bool {
-        self.adds.is_empty() && self.removals.is_empty()
+        // an empty binding that nobody is to hold is removed
+        let idle = self.base.as_ref().is_some_and(|base| base.subjects.is_empty() && !base.deleting);
+        self.adds.is_empty() && self.removals.is_empty() && self.records.is_empty() && !self.repair && !idle
+    }
+
+    fn nothing(key: &BindingKey, id: BindingId, patient: bool) -> Self {
+        Self {
+            key: key.clone(),
+            id,
+            base: None,
+            adds: Vec::new(),
+            removals: Vec::new(),
+            records: Vec::new(),
+            repair: false,
+            refused: 0,
+            patient,
+            conflict: None,
+        }
     }
 }
 
-/// Compares one binding. `desired`: who is to hold it, by username; `None` when that cannot be said, then only what the provider said goes.
-pub fn diff(
-    desired: Option<&BTreeMap<Arc<str>, Grantee>>,
-    observed: Option<&Observed>,
-    entry: Option<&Entry>,
-    standing: impl Fn(&Grantee) -> Standing,
-) -> Plan {
-    let nobody = BTreeMap::new();
-    let wanted = desired.unwrap_or(&nobody);
-    let mut plan = Plan::default();
-    for (username, grantee) in wanted {
-        // Recorded for another person of that name: what stands is theirs, and goes before the name is granted anew.
-        let same = entry.and_then(|e| e.people.get(username)).is_none_or(|p| p.user == grantee.user);
-        match observed {
-            Some(observed) if observed.holds(username) && same => {}
-            Some(observed) if observed.holds(username) => plan.removals.push(Removal {
-                subject: SubjectRef::user(&**username),
-                person: entry.and_then(|e| e.people.get(username)).cloned(),
-                class: Class::Said,
-            }),
-            _ => plan.adds.push(grantee.clone()),
-        }
+/// Compares one binding with what it is to be.
+///
+/// `seen` gives what was seen last under the name of a binding of this mapping (through [`names::binding_name`]), what our own writes answered included.
+/// `patient`: a removal still waits for what replaces it; false once that was refused, or 10 s have passed.
+pub fn diff<'o>(view: &View<'_>, key: &BindingKey, seen: &dyn Fn(&BindingKey) -> Option<&'o Observed>, patient: bool) -> Plan {
+    let id = BindingId::of(key, &view.installation.class);
+    let mut plan = Plan::nothing(key, id, patient);
+    // in a terminating namespace we touch nothing
+    if view.namespaces.get(&key.namespace).is_some_and(|ns| ns.terminating) {
+        return plan;
     }
-    for subject in observed.map_or(&[][..], |o| &o.subjects[..]) {
-        if subject.username().is_some_and(|name| wanted.contains_key(name)) {
-            continue;
+    let observed = seen(key);
+    if let Some(observed) = observed {
+        let identified = names::identify(observed, view.installation);
+        let known = || view.ledger.key(&plan.id).as_ref() == Some(key) && names::is_known(observed, key, view.installation);
+        if identified.as_ref() != Some(key) && !known() {
+            plan.conflict = Some(conflict(key, &plan.id));
+            return plan;
         }
-        let person = subject.username().and_then(|name| entry?.people.get(name)).cloned();
-        let class = match person.as_ref().map(&standing) {
-            None => Class::Foreign,
-            Some(Standing::Said) => Class::Said,
-            Some(Standing::Moving) => Class::Replaced,
-            Some(Standing::Unwanted) if desired.is_some() => Class::Other,
-            Some(Standing::Unwanted | Standing::Unknown) => continue,
-        };
-        if class == Class::Replaced && desired.is_none() {
-            continue;
-        }
-        plan.removals.push(Removal {
-            subject: subject.clone(),
-            person,
-            class,
+        plan.repair = identified.is_none() || observed.tampered;
+        plan.base = Some(Base {
+            uid: observed.uid.clone(),
+            resource_version: observed.resource_version.clone(),
+            subjects: observed.subjects.clone(),
+            undeletable: observed.deleting || observed.tampered,
+            deleting: observed.deleting,
         });
     }
+    let judge = Judge {
+        view,
+        key,
+        seen,
+        patient,
+        desired: view.desired(key),
+    };
+    plan.refused = judge.desired.refused;
+    judge.subjects(&mut plan);
+    judge.missing(&mut plan, observed);
     plan
+}
+
+fn conflict(key: &BindingKey, id: &BindingId) -> Refusal {
+    Refusal::new(
+        "ForeignBinding",
+        format!(
+            "the RoleBinding {}/{} stands where {key} is to be, and is not Rolecall's (its labels or its role differ): it is left alone; delete it, and Rolecall makes its own",
+            id.namespace, id.name
+        ),
+    )
+}
+
+struct Judge<'a, 'o> {
+    view: &'a View<'a>,
+    key: &'a BindingKey,
+    seen: &'a dyn Fn(&BindingKey) -> Option<&'o Observed>,
+    patient: bool,
+    desired: Desired,
+}
+
+impl Judge<'_, '_> {
+    /// What stands in the binding: stays, goes, or is recorded.
+    fn subjects(&self, plan: &mut Plan) {
+        let subjects = plan.base.as_ref().map(|base| base.subjects.clone()).unwrap_or_default();
+        for subject in subjects {
+            let recorded = subject.username().and_then(|name| self.view.ledger.grantee(&plan.id, name));
+            let wanted = subject.username().and_then(|name| self.desired.people.get(name));
+            match (recorded, wanted) {
+                (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
+                (None, Some(wanted)) => plan.adds.push(Add {
+                    grantee: wanted.clone(),
+                    why: self.view.why_member(wanted),
+                    stands: true,
+                }),
+                (None, None) => plan.removals.extend(self.foreign(subject)),
+                (Some(recorded), wanted) => {
+                    let Some(removal) = self.removal(subject, recorded, wanted.is_some()) else {
+                        continue;
+                    };
+                    plan.removals.push(removal);
+                    // the name is another person's now: first the one goes, then the other comes
+                    plan.adds.extend(wanted.map(|wanted| Add {
+                        grantee: wanted.clone(),
+                        why: self.view.why_member(wanted),
+                        stands: false,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// What does not stand in the binding: comes, or is recorded as gone.
+    fn missing(&self, plan: &mut Plan, observed: Option<&Observed>) {
+        let stands = |username: &str| observed.is_some_and(|o| o.holds(username));
+        let binding = self.view.ledger.binding(&plan.id);
+        for (username, wanted) in self.desired.people.iter().filter(|(username, _)| !stands(username)) {
+            let held = binding.and_then(|b| b.subjects.get(username.as_str()));
+            let mut why = self.view.why_member(wanted);
+            if held.is_some_and(|held| held.is_person(wanted)) {
+                why.cause = Cause::Restored;
+            }
+            plan.adds.push(Add {
+                grantee: wanted.clone(),
+                why,
+                stands: false,
+            });
+        }
+        plan.adds.sort_by(|a, b| a.grantee.username.cmp(&b.grantee.username));
+        for (username, held) in binding.into_iter().flat_map(|b| &b.subjects) {
+            let wanted = self.desired.people.get(&**username);
+            if stands(username) || wanted.is_some_and(|wanted| wanted.is_person(held)) {
+                continue;
+            }
+            // a grant that is under way may still put it there
+            let under_way = self
+                .view
+                .ledger
+                .open_intents_of(&plan.id)
+                .any(|(_, i)| i.adds.iter().any(|g| g.is_person(held)));
+            if !under_way {
+                let subject = SubjectRef::user(&**username);
+                let (class, why, replacement) = self.judge(held, wanted.is_some()).unwrap_or_else(|| {
+                    let why = self.view.why(&held.source, Some(held.via), Cause::Vanished);
+                    (Class::Other, why, Replacement::None)
+                });
+                plan.records.push(Removal {
+                    subject,
+                    grantee: Some((**held).clone()),
+                    class,
+                    why,
+                    replacement,
+                });
+            }
+        }
+    }
+
+    fn foreign(&self, subject: SubjectRef) -> Option<Removal> {
+        // of a mapping that cannot be read it is not known what is to be
+        if matches!(self.view.owner, Owner::Frozen(_)) {
+            return None;
+        }
+        Some(Removal {
+            subject,
+            grantee: None,
+            class: Class::Foreign,
+            why: self.view.why("", None, Cause::Foreign),
+            replacement: Replacement::None,
+        })
+    }
+
+    fn removal(&self, subject: SubjectRef, recorded: &Grantee, taken: bool) -> Option<Removal> {
+        let (class, why, replacement) = self.judge(recorded, taken)?;
+        Some(Removal {
+            subject,
+            grantee: Some(recorded.clone()),
+            class,
+            why,
+            replacement,
+        })
+    }
+
+    /// Why somebody who is recorded here is not to be here; `None`: they stay, because what would say so cannot be read. `taken`: another person has
+    /// the username now.
+    fn judge(&self, held: &Grantee, taken: bool) -> Option<(Class, Why, Replacement)> {
+        let view = self.view;
+        let with = |class, cause| Some((class, view.why(&held.source, Some(held.via), cause), Replacement::None));
+        if let Some(cause) = said_by_provider(view, held) {
+            return with(Class::Said, cause);
+        }
+        match view.source_state(&held.source) {
+            SourceState::Ended => return with(Class::Other, Cause::SourceEnded),
+            // that the directory has no such source is absence of data, not a removal
+            SourceState::Live if view.directory.source(&held.source).is_some() => {}
+            SourceState::Live | SourceState::Frozen => return None,
+        }
+        let live = match view.owner {
+            Owner::Frozen(_) => return None,
+            Owner::Ended(_) => return with(Class::Other, Cause::MappingEnded),
+            Owner::Live(live) => live,
+        };
+        if !view.namespaces.contains_key(&self.key.namespace) {
+            return with(Class::Other, Cause::NamespaceGone);
+        }
+        if !live.usable.iter().any(|source| **source == *held.source) {
+            return with(Class::Other, Cause::SourceNotUsed);
+        }
+        let person = PersonKey::new(&held.source.as_str().into(), held.n, &held.user);
+        let Some(now) = live.people.get(&person) else {
+            return with(Class::Other, self.not_meant(held, live.selected.of(&held.source)));
+        };
+        let cause = self.why_not_here(held, person.hash, now.username == held.username.as_str().into(), taken);
+        let (class, replacement) = match self.replacement(&person, &now.username) {
+            Replacement::None => (Class::Other, Replacement::None),
+            replacement => (Class::Replaced, replacement),
+        };
+        Some((class, view.why(&held.source, Some(now.via), cause), replacement))
+    }
+
+    /// The person is none of the mapping's people.
+    fn not_meant(&self, held: &Grantee, mut groups: impl Iterator<Item = u32>) -> Cause {
+        let Some(source) = self.view.directory.source(&held.source) else {
+            return Cause::LeftGroups(Event::default());
+        };
+        let above = source.ancestors(held.n);
+        if groups.any(|group| above.contains(group)) {
+            return Cause::NoUsername(source.get(held.n).map(|user| said(user)).unwrap_or_default());
+        }
+        let event = match (source.get(held.via), source.gone(held.via)) {
+            (Some(group), _) => said(group),
+            (None, Some(gone)) => Event {
+                index: gone.index,
+                request: gone.request.to_string(),
+            },
+            (None, None) => Event::default(),
+        };
+        Cause::LeftGroups(event)
+    }
+
+    /// The person is one of the mapping's people, but is not to be in this binding under this name.
+    fn why_not_here(&self, held: &Grantee, hash: u64, same_name: bool, taken: bool) -> Cause {
+        let Owner::Live(live) = self.view.owner else {
+            return Cause::NotGranted;
+        };
+        if !live.targets.has(&self.key.namespace, &self.key.role) {
+            let refused = self.view.policy.is_some_and(|policy| {
+                policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()
+            });
+            return if refused { Cause::NotAllowed } else { Cause::NotGranted };
+        }
+        if live.layout.shard_of(hash) != self.key.prefix {
+            return Cause::Moved;
+        }
+        if same_name {
+            return Cause::NotAllowed;
+        }
+        if taken {
+            return Cause::OtherPerson;
+        }
+        let user = self.view.directory.source(&held.source).and_then(|source| source.get(held.n));
+        Cause::Renamed(user.map(|user| said(user)).unwrap_or_default())
+    }
+
+    /// What the mapping is to give the person in this namespace under today's username, and whether all of it stands.
+    fn replacement(&self, person: &PersonKey, username: &str) -> Replacement {
+        if !self.view.allows(username) {
+            return Replacement::None;
+        }
+        let (mut here, mut elsewhere, mut pending) = (false, false, false);
+        for place in self.view.places(&self.key.namespace, person.hash) {
+            let id = BindingId::of(&place, &self.view.installation.class);
+            let stands = (self.seen)(&place).is_some_and(|o| o.holds(username));
+            let theirs = self
+                .view
+                .ledger
+                .grantee(&id, username)
+                .is_some_and(|g| g.n == person.n && *g.source == *person.source);
+            if place == *self.key && !(stands && theirs) {
+                here = true;
+                continue;
+            }
+            elsewhere = true;
+            pending |= !(stands && theirs);
+        }
+        match (here, elsewhere) {
+            (true, _) => Replacement::Here,
+            (false, true) => Replacement::Elsewhere {
+                pending: pending && self.patient,
+            },
+            (false, false) => Replacement::None,
+        }
+    }
+}
+
+/// The provider disabled or deleted the person, in a directory that knows the source.
+fn said_by_provider(view: &View<'_>, held: &Grantee) -> Option<Cause> {
+    let source = view.directory.source(&held.source)?;
+    if let Some(user) = source.by_id(&held.user) {
+        return (!user.active).then(|| Cause::Disabled(said(user)));
+    }
+    match source.gone(held.n) {
+        Some(gone) if gone.id == held.user => Some(Cause::Deleted(Event {
+            index: gone.index,
+            request: gone.request.to_string(),
+        })),
+        Some(_) => None,
+        // so long ago that the tombstone is gone: the number was given, nobody bears it, and no number is given twice
+        None => (held.n < source.next_n() && source.get(held.n).is_none()).then(|| Cause::Deleted(Event::default())),
+    }
 }

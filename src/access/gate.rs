@@ -1,141 +1,394 @@
-//! What waits and what never does: one pure function between plan and write. Guards on names and roles are elsewhere; here is only *whether now*.
-//!
-//! | why | grants | removals said by the provider | other removals |
-//! |---|---|---|---|
-//! | suspended, or a guard of ours is missing | held | pass | pass |
-//! | access journal lost, directory proved | held | pass | held |
-//! | directory lost, rolled back or not proved | held | held | held |
+//! What of a plan may happen now, and as which one write; the rest is held. The table of design.md, row by row. Pure: whoever calls says what is the case.
 
-use super::binding::{Observed, SubjectRef};
-use super::diff::{Class, Plan, Removal};
-use super::ledger::Grantee;
+use std::collections::BTreeSet;
 
-/// What the gate looks at. All false: everything passes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Circumstances {
-    /// The mapping, or the source of the people, has `suspend: true`.
-    pub suspended: bool,
-    /// The access policy or an admission policy of ours is missing.
-    pub unguarded: bool,
+use super::binding::SubjectRef;
+use super::diff::{Add, Base, Class, Plan, Removal, Replacement};
+use super::policy::Refusal;
+use super::shard::SUBJECTS_MAX;
+use super::why::Cause;
+
+/// A row of the table: why something waits. Rows that come later are added here and in [`Hold::passes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// The mapping has `suspend: true`.
+    MappingSuspended,
+    /// The person's source has `suspend: true`.
+    SourceSuspended,
+    /// The access policy, or an admission policy of ours, is missing.
+    PolicyMissing,
     /// The access journal is lost, and the directory is proved.
-    pub access_lost: bool,
-    /// The directory is lost, rolled back, or was not proved in time.
-    pub directory_unproved: bool,
+    AccessJournalLost,
+    /// The directory is lost, rolled back, or not proved fresh.
+    DirectoryUnproved,
 }
 
-/// What passes and what is held.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gated {
-    /// What may be done now.
-    pub pass: Plan,
-    /// What waits.
-    pub held: Plan,
+/// A column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Somebody gets something.
+    Grant,
+    /// The provider disabled or deleted somebody.
+    Said,
+    /// Any other removal.
+    Other,
 }
 
-/// Divides a plan.
-pub fn gate(plan: Plan, now: &Circumstances) -> Gated {
-    let grants = !(now.suspended || now.unguarded || now.access_lost || now.directory_unproved);
-    let said = !now.directory_unproved;
-    let others = !(now.access_lost || now.directory_unproved);
-    let (adds, held_adds) = if grants { (plan.adds, Vec::new()) } else { (Vec::new(), plan.adds) };
-    let (removals, held_removals) = plan.removals.into_iter().partition(|r| if r.class == Class::Said { said } else { others });
-    Gated {
-        pass: Plan { adds, removals },
-        held: Plan {
-            adds: held_adds,
-            removals: held_removals,
-        },
+impl Hold {
+    /// Every row.
+    pub const ALL: [Self; 5] = [
+        Self::MappingSuspended,
+        Self::SourceSuspended,
+        Self::PolicyMissing,
+        Self::AccessJournalLost,
+        Self::DirectoryUnproved,
+    ];
+
+    /// The table.
+    pub fn passes(self, column: Column) -> bool {
+        match (self, column) {
+            (Self::DirectoryUnproved, _) | (_, Column::Grant) => false,
+            (_, Column::Said) | (Self::PolicyMissing, Column::Other) => true,
+            (Self::MappingSuspended | Self::SourceSuspended | Self::AccessJournalLost, Column::Other) => false,
+        }
+    }
+
+    /// For conditions: what waits for whom.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::MappingSuspended => "Suspended",
+            Self::SourceSuspended => "SourceSuspended",
+            Self::PolicyMissing => "PolicyMissing",
+            Self::AccessJournalLost => "AccessJournalLost",
+            Self::DirectoryUnproved => "DirectoryUnproved",
+        }
+    }
+
+    /// What is the case, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::MappingSuspended => "spec.suspend is true: set it to false to let this happen",
+            Self::SourceSuspended => "a source has spec.suspend: true: set it to false to let this happen",
+            Self::PolicyMissing => "the access policy or an admission policy of Rolecall's is missing: run helm upgrade",
+            Self::AccessJournalLost => "the access journal is lost or damaged: see the sources' conditions for what to do",
+            Self::DirectoryUnproved => {
+                "the directory is lost, rolled back, or could not be proved up to date: see the sources' conditions for what to do"
+            }
+        }
     }
 }
 
-/// One write, or none: what is done next to one binding. Afterwards one looks again.
+/// What is the case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// What holds everything of this mapping.
+    pub holds: BTreeSet<Hold>,
+    /// The sources whose people [`Hold::SourceSuspended`] holds.
+    pub suspended_sources: BTreeSet<String>,
+}
+
+impl Circumstances {
+    /// What holds an operation on a person of that source (none for a subject that nobody recorded).
+    pub fn hold(&self, column: Column, source: Option<&str>) -> Option<Hold> {
+        if let Some(hold) = self.holds.iter().find(|hold| !hold.passes(column)) {
+            return Some(*hold);
+        }
+        let suspended = source.is_some_and(|source| self.suspended_sources.contains(source));
+        (suspended && !Hold::SourceSuspended.passes(column)).then_some(Hold::SourceSuspended)
+    }
+}
+
+/// One write, with everything that it is bound to. Afterwards the binding is looked at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing to do.
+pub enum Op {
+    /// Nothing to write.
     Nothing,
-    /// Removals wait for the grant that replaces them.
+    /// Removals wait until other bindings of the mapping hold the people, or 10 s have passed.
     Wait,
-    /// A new binding.
+    /// POST.
     Create {
-        /// To whom.
-        adds: Vec<Grantee>,
-    },
-    /// The binding is rewritten with these subjects, and grants nobody anything new.
-    Shrink {
-        /// Who stays.
+        /// Its subjects: those who come.
         subjects: Vec<SubjectRef>,
+        /// Who comes.
+        adds: Vec<Add>,
+    },
+    /// PUT. Without `adds` it only shrinks.
+    Put {
+        /// The precondition.
+        uid: String,
+        /// The precondition.
+        resource_version: String,
+        /// The subjects afterwards.
+        subjects: Vec<SubjectRef>,
+        /// Who comes.
+        adds: Vec<Add>,
         /// Who goes.
         removals: Vec<Removal>,
     },
-    /// The binding is rewritten with these subjects.
-    Grow {
-        /// Who holds it then.
-        subjects: Vec<SubjectRef>,
-        /// Who comes.
-        adds: Vec<Grantee>,
-        /// Who goes in the same write: people whose username is another one now.
-        removals: Vec<Removal>,
-    },
-    /// The binding goes.
+    /// DELETE.
     Delete {
-        /// Who held it.
+        /// The precondition.
+        uid: String,
+        /// The precondition.
+        resource_version: String,
+        /// Who goes. Empty: nobody held it any more.
         removals: Vec<Removal>,
     },
 }
 
-/// The next write for what passed. `patient` says that replaced people may still wait; `limit` is the most subjects that a binding may have.
-pub fn step(gated: &Gated, observed: Option<&Observed>, patient: bool, limit: usize) -> Step {
-    let Gated { pass, held } = gated;
-    let Some(observed) = observed else {
-        return match pass.adds.len() {
-            0 => Step::Nothing,
-            _ => Step::Create {
-                adds: pass.adds.iter().take(limit).cloned().collect(),
-            },
-        };
+/// What may happen now, and what waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gated {
+    /// The next write.
+    pub op: Op,
+    /// To be recorded as removed, before the next intent for this binding.
+    pub records: Vec<Removal>,
+    /// Who would come, and is held.
+    pub held_adds: Vec<(Add, Hold)>,
+    /// Who would go, and is held.
+    pub held_removals: Vec<(Removal, Hold)>,
+    /// After the write there is more to do at once.
+    pub more: bool,
+    /// How many people found no room below 500 subjects; they come when others have gone.
+    pub crowded: usize,
+    /// Why nothing can be done under this name.
+    pub conflict: Option<Refusal>,
+}
+
+impl Op {
+    /// The order: removals that nothing replaces, then grants, then the rest.
+    pub fn priority(&self) -> u8 {
+        match self {
+            Self::Delete { removals, .. } if removals.iter().all(|r| r.class == Class::Replaced) => 2,
+            Self::Put { adds, removals, .. } if adds.is_empty() && removals.iter().all(|r| r.class == Class::Replaced) => 2,
+            Self::Delete { .. } => 0,
+            Self::Put { adds, .. } if adds.is_empty() => 0,
+            Self::Create { .. } | Self::Put { .. } => 1,
+            Self::Nothing | Self::Wait => 3,
+        }
+    }
+
+    /// Whether it grants anything: then its intent has to be durable first.
+    pub fn grants(&self) -> bool {
+        matches!(self, Self::Create { adds, .. } | Self::Put { adds, .. } if !adds.is_empty())
+    }
+}
+
+impl Class {
+    /// The column of the gate's table.
+    pub fn column(self) -> Column {
+        match self {
+            Self::Said => Column::Said,
+            Self::Replaced | Self::Other | Self::Foreign => Column::Other,
+        }
+    }
+}
+
+/// Lets operations pass or holds them, and makes of what passes the next write. A write that takes away what nothing replaces grants nothing: first
+/// the removals, then, when one looks again, the rest.
+pub fn gate(plan: Plan, now: &Circumstances) -> Gated {
+    let mut gated = Gated {
+        op: Op::Nothing,
+        records: Vec::new(),
+        held_adds: Vec::new(),
+        held_removals: Vec::new(),
+        more: false,
+        crowded: 0,
+        conflict: plan.conflict,
     };
-    // Somebody whose new username comes into this very binding leaves with the same write.
-    let renamed = |r: &&Removal| r.person.as_ref().is_some_and(|p| pass.adds.iter().any(|a| a.user == p.user));
-    let (renames, others): (Vec<&Removal>, Vec<&Removal>) = pass.removals.iter().filter(|r| r.class != Class::Said).partition(renamed);
-    let mut now: Vec<Removal> = pass.removals.iter().filter(|r| r.class == Class::Said).cloned().collect();
-    let mut waits = false;
-    for removal in others {
-        if removal.class == Class::Replaced && patient {
-            waits = true;
-        } else {
-            now.push(removal.clone());
+    if gated.conflict.is_some() {
+        return gated;
+    }
+    let mut adds = Vec::new();
+    for add in plan.adds {
+        match now.hold(Column::Grant, Some(&add.grantee.source)) {
+            None => adds.push(add),
+            Some(hold) => gated.held_adds.push((add, hold)),
+        }
+    }
+    let mut removals = Vec::new();
+    for removal in plan.removals {
+        match now.hold(removal.class.column(), removal.grantee.as_ref().map(|g| g.source.as_str())) {
+            None => removals.push(removal),
+            Some(hold) => gated.held_removals.push((removal, hold)),
+        }
+    }
+    // a record is no removal, but while a journal is not as it should be, nothing is concluded from it
+    if !now.holds.contains(&Hold::DirectoryUnproved) && !now.holds.contains(&Hold::AccessJournalLost) {
+        gated.records = plan.records;
+    }
+    match plan.base {
+        None => create(&mut gated, adds),
+        Some(base) => {
+            // what takes nothing from anybody is done only when everything may be done
+            let tidy = now.hold(Column::Other, None).is_none();
+            let changes = Changes {
+                adds,
+                removals,
+                repair: plan.repair && tidy,
+                tidy,
+                patient: plan.patient,
+            };
+            change(&mut gated, base, changes);
+        }
+    }
+    gated
+}
+
+struct Changes {
+    adds: Vec<Add>,
+    removals: Vec<Removal>,
+    repair: bool,
+    tidy: bool,
+    patient: bool,
+}
+
+fn create(gated: &mut Gated, mut adds: Vec<Add>) {
+    gated.crowded = adds.len().saturating_sub(SUBJECTS_MAX);
+    adds.truncate(SUBJECTS_MAX);
+    if !adds.is_empty() {
+        gated.op = Op::Create {
+            subjects: sorted(adds.iter().map(|add| SubjectRef::user(&add.grantee.username)).collect()),
+            adds,
+        };
+    }
+}
+
+fn change(gated: &mut Gated, base: Base, changes: Changes) {
+    let Changes { adds, removals, .. } = changes;
+    let (mut now, mut with_adds, mut waits) = (Vec::new(), Vec::new(), false);
+    for removal in removals {
+        match removal.replacement {
+            Replacement::Elsewhere { pending: true } => waits = true,
+            Replacement::Here if adds.iter().any(|add| is_of(&removal, add)) => with_adds.push(removal),
+            // what replaces it is held: it waits no longer than for any other
+            Replacement::Here if changes.patient => waits = true,
+            Replacement::None | Replacement::Here | Replacement::Elsewhere { .. } => now.push(removal),
         }
     }
     if !now.is_empty() {
-        let subjects = without(observed, &now);
-        return if subjects.is_empty() && pass.adds.is_empty() {
-            Step::Delete { removals: now }
+        gated.more = !adds.is_empty() || !with_adds.is_empty();
+        let subjects = without(&base.subjects, &now);
+        gated.op = if subjects.is_empty() && !gated.more && !base.undeletable {
+            Op::Delete {
+                uid: base.uid,
+                resource_version: base.resource_version,
+                removals: now,
+            }
         } else {
-            Step::Shrink { subjects, removals: now }
+            put(base, subjects, Vec::new(), now)
+        };
+        return;
+    }
+    // one that is being deleted grows no more; when it is gone, another is made
+    if !base.deleting && !adds.is_empty() {
+        grow(gated, base, adds, with_adds);
+    } else if waits {
+        gated.op = Op::Wait;
+    } else if changes.repair && !base.deleting {
+        let subjects = base.subjects.clone();
+        gated.op = put(base, subjects, Vec::new(), Vec::new());
+    } else if changes.tidy && base.subjects.is_empty() && !base.undeletable && gated.held_adds.is_empty() {
+        gated.op = Op::Delete {
+            uid: base.uid,
+            resource_version: base.resource_version,
+            removals: Vec::new(),
         };
     }
-    if !pass.adds.is_empty() {
-        let removals: Vec<Removal> = renames.into_iter().cloned().collect();
-        let mut subjects = without(observed, &removals);
-        let room = limit.saturating_sub(subjects.len());
-        let adds: Vec<Grantee> = pass.adds.iter().take(room).cloned().collect();
-        if adds.is_empty() {
-            return Step::Wait;
-        }
-        subjects.extend(adds.iter().map(|g| SubjectRef::user(&*g.username)));
-        subjects.sort();
-        return Step::Grow { subjects, adds, removals };
-    }
-    if waits {
-        return Step::Wait;
-    }
-    if observed.subjects.is_empty() && held.adds.is_empty() {
-        return Step::Delete { removals: Vec::new() };
-    }
-    Step::Nothing
 }
 
-fn without(observed: &Observed, removals: &[Removal]) -> Vec<SubjectRef> {
-    let goes = |s: &&SubjectRef| removals.iter().any(|r| r.subject == **s);
-    observed.subjects.iter().filter(|s| !goes(s)).cloned().collect()
+fn grow(gated: &mut Gated, base: Base, adds: Vec<Add>, with_adds: Vec<Removal>) {
+    let mut subjects: BTreeSet<SubjectRef> = without(&base.subjects, &with_adds).into_iter().collect();
+    let (mut coming, mut crowded) = (Vec::new(), 0);
+    // who takes the place of an old name of the same person needs no room
+    let (renamed, new): (Vec<Add>, Vec<Add>) = adds.into_iter().partition(|add| with_adds.iter().any(|r| is_of(r, add)));
+    for (add, in_place) in renamed
+        .into_iter()
+        .map(|add| (add, true))
+        .chain(new.into_iter().map(|add| (add, false)))
+    {
+        let subject = SubjectRef::user(&add.grantee.username);
+        let fits = match (add.stands, subjects.contains(&subject)) {
+            (true, _) => true,
+            // the name is still another person's, whose removal is held
+            (false, true) => false,
+            (false, false) => in_place || subjects.len() < SUBJECTS_MAX,
+        };
+        if fits {
+            subjects.insert(subject);
+            coming.push(add);
+        } else {
+            crowded += 1;
+        }
+    }
+    // an old name goes only with its new one
+    let (going, staying): (Vec<Removal>, Vec<Removal>) = with_adds.into_iter().partition(|r| coming.iter().any(|add| is_of(r, add)));
+    subjects.extend(staying.into_iter().map(|removal| removal.subject));
+    gated.crowded = crowded;
+    gated.op = if coming.is_empty() {
+        Op::Wait
+    } else {
+        coming.sort_by(|a, b| a.grantee.username.cmp(&b.grantee.username));
+        put(base, subjects.into_iter().collect(), coming, going)
+    };
+}
+
+fn is_of(removal: &Removal, add: &Add) -> bool {
+    removal.grantee.as_ref().is_some_and(|g| add.grantee.is_person(g))
+}
+
+fn put(base: Base, subjects: Vec<SubjectRef>, adds: Vec<Add>, removals: Vec<Removal>) -> Op {
+    Op::Put {
+        uid: base.uid,
+        resource_version: base.resource_version,
+        subjects,
+        adds,
+        removals,
+    }
+}
+
+/// A revoking PUT that Kubernetes refused becomes a DELETE: who could have stayed goes too, and is granted it again when one looks next.
+pub fn deletion_instead(op: &Op, before: &Plan) -> Option<Op> {
+    let Op::Put {
+        uid,
+        resource_version,
+        removals,
+        adds,
+        ..
+    } = op
+    else {
+        return None;
+    };
+    let base = before.base.as_ref()?;
+    if removals.is_empty() || !adds.is_empty() || base.uid != *uid || base.resource_version != *resource_version {
+        return None;
+    }
+    let mut all = removals.clone();
+    let why = &removals.first()?.why;
+    for subject in without(&base.subjects, removals) {
+        let mut why = why.clone();
+        (why.cause, why.group, why.source) = (Cause::Rewritten, None, String::new());
+        all.push(Removal {
+            subject,
+            grantee: None,
+            class: Class::Replaced,
+            why,
+            replacement: Replacement::Here,
+        });
+    }
+    Some(Op::Delete {
+        uid: uid.clone(),
+        resource_version: resource_version.clone(),
+        removals: all,
+    })
+}
+
+fn without(subjects: &[SubjectRef], removals: &[Removal]) -> Vec<SubjectRef> {
+    let gone: BTreeSet<&SubjectRef> = removals.iter().map(|removal| &removal.subject).collect();
+    subjects.iter().filter(|subject| !gone.contains(subject)).cloned().collect()
+}
+
+fn sorted(mut subjects: Vec<SubjectRef>) -> Vec<SubjectRef> {
+    subjects.sort_unstable();
+    subjects
 }

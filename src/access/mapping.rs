@@ -173,7 +173,10 @@ fn groups(groups: &Groups) -> Result<GroupSelector, Refusal> {
             external_ids: None,
             filter: Some(filter),
         } => Ok(GroupSelector::Filter(Box::new(GroupFilter::compile(filter)?))),
-        _ => Err(Refusal::new("InvalidSpec", "exactly one of spec.groups.names, externalIds and filter must be set")),
+        _ => Err(Refusal::new(
+            "InvalidSpec",
+            "exactly one of spec.groups.names, externalIds and filter must be set",
+        )),
     }
 }
 
@@ -187,7 +190,10 @@ fn place(namespaces: &Namespaces) -> Result<Place, Refusal> {
             names: None,
             selector: Some(selector),
         } => Ok(Place::Labels(selector.clone())),
-        _ => Err(Refusal::new("InvalidSpec", "exactly one of namespaces.names and namespaces.selector must be set")),
+        _ => Err(Refusal::new(
+            "InvalidSpec",
+            "exactly one of namespaces.names and namespaces.selector must be set",
+        )),
     }
 }
 
@@ -210,7 +216,13 @@ impl GroupFilter {
             }
             by_name |= name == "displayname";
         }
-        let only = |key: Key| filter.keys(ResourceKind::Group).into_iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_owned());
+        let only = |key: Key| {
+            filter
+                .keys(ResourceKind::Group)
+                .into_iter()
+                .find(|(k, _)| *k == key)
+                .map(|(_, value)| value.to_owned())
+        };
         Ok(Self {
             matcher: filter.compile(ResourceKind::Group).map_err(wrong)?.absent_is_false(),
             id: only(Key::Id),

@@ -1,10 +1,12 @@
 //! From directory to access, as values: who is to hold which role where, what differs from that, what of it may pass, and what was granted. No client, no clock, no files, no randomness.
 //!
 //! ```text
-//!  mappings + Directory + namespaces + policy --desired--> Desired --diff(observed, ledger)--> Plan --gate--> Gated --step--> one write
+//!  mappings + Directory + namespaces + policy --desired--> Desired --diff(observed, ledger)--> Plan --gate--> Gated { op, record, held }
 //! ```
 
 pub mod binding;
+pub mod deletion;
+pub mod desired;
 pub mod diff;
 pub mod gate;
 pub mod key;
@@ -15,6 +17,11 @@ pub mod people;
 pub mod policy;
 pub mod select;
 pub mod shard;
+pub mod source;
+pub mod status;
+pub mod targets;
+#[cfg(test)]
+mod tests;
 pub mod username;
 pub mod usernames;
 pub mod why;

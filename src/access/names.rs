@@ -67,10 +67,14 @@ pub fn binding_labels(key: &BindingKey, installation: &Installation) -> BTreeMap
 
 /// The annotations of a binding as the given term writes it for the given record (`<index>/<n>`).
 pub fn binding_annotations(key: &BindingKey, term: &str, op: &str) -> BTreeMap<String, String> {
-    [(labels::MAPPING, key.owner.to_string()), (labels::TERM, term.to_owned()), (labels::OP, op.to_owned())]
-        .into_iter()
-        .map(|(annotation, value)| (annotation.to_owned(), value))
-        .collect()
+    [
+        (labels::MAPPING, key.owner.to_string()),
+        (labels::TERM, term.to_owned()),
+        (labels::OP, op.to_owned()),
+    ]
+    .into_iter()
+    .map(|(annotation, value)| (annotation.to_owned(), value))
+    .collect()
 }
 
 /// The first test, by labels alone: managed by Rolecall, of this class, of our journal or one that it follows. For watches and metrics.
@@ -78,7 +82,8 @@ pub fn has_our_labels(found: &BTreeMap<String, String>, installation: &Installat
     let label = |name: &str| found.get(name).map(String::as_str);
     label(labels::MANAGED_BY) == Some(labels::MANAGED_BY_VALUE)
         && label(labels::CLASS).unwrap_or_default() == installation.class
-        && label(labels::JOURNAL).is_some_and(|id| !id.is_empty() && (id == installation.journal || installation.predecessors.iter().any(|p| p == id)))
+        && label(labels::JOURNAL)
+            .is_some_and(|id| !id.is_empty() && (id == installation.journal || installation.predecessors.iter().any(|p| p == id)))
 }
 
 /// Which binding of ours an object is: our labels, our journal's id (or a predecessor's), and the name that we compute for what it says it is. An

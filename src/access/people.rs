@@ -126,7 +126,14 @@ impl People {
 
     /// Looks again at `affected` users of a source (see [`affected`]). Answers with the keys of those of whom anything is different now. The
     /// cost is that of the affected users and their groups, not that of the mapping; for very many users, that of its groups as bitmaps.
-    pub fn update(&mut self, directory: &Directory, usernames: &Usernames, selected: &Selected, source: &str, affected: &RoaringBitmap) -> Vec<PersonKey> {
+    pub fn update(
+        &mut self,
+        directory: &Directory,
+        usernames: &Usernames,
+        selected: &Selected,
+        source: &str,
+        affected: &RoaringBitmap,
+    ) -> Vec<PersonKey> {
         let mut touched = Vec::new();
         let known = self.numbers.get_key_value(source).map(|(name, _)| name.clone());
         let listed = || selected.groups.iter().find(|(s, _)| **s == *source).map(|(name, _)| name.clone());
@@ -173,7 +180,10 @@ impl People {
             let mut affected = directory.source(name).map(|source| source.all_members(came)).unwrap_or_default();
             // who was here through a group that does not count any more: it may be deleted, and have no members to ask for
             if !went.is_empty() {
-                let through = self.people.iter().filter(|(key, person)| key.source == *name && went.contains(person.via));
+                let through = self
+                    .people
+                    .iter()
+                    .filter(|(key, person)| key.source == *name && went.contains(person.via));
                 affected.extend(through.map(|(key, _)| key.n));
             }
             touched.extend(self.update(directory, usernames, after, name, &affected));
@@ -181,7 +191,15 @@ impl People {
         touched
     }
 
-    fn many(&mut self, name: &Arc<str>, source: &Source, usernames: &Usernames, selected: &Selected, affected: &RoaringBitmap, touched: &mut Vec<PersonKey>) {
+    fn many(
+        &mut self,
+        name: &Arc<str>,
+        source: &Source,
+        usernames: &Usernames,
+        selected: &Selected,
+        affected: &RoaringBitmap,
+        touched: &mut Vec<PersonKey>,
+    ) {
         let mut left = affected & source.active();
         let mut gone = affected & self.numbers.get(name).unwrap_or(&RoaringBitmap::new());
         for group in selected.of(name) {
@@ -191,7 +209,9 @@ impl People {
             let here = source.all_members(std::iter::once(group)) & &left;
             left -= &here;
             for n in &here {
-                let (Some(user), Some(username)) = (source.get(n), usernames.effective(name, n)) else { continue };
+                let (Some(user), Some(username)) = (source.get(n), usernames.effective(name, n)) else {
+                    continue;
+                };
                 gone.remove(n);
                 let person = Person {
                     id: user.id,

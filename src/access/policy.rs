@@ -81,12 +81,16 @@ impl AccessPolicy {
         }
         for prefix in policy.username_prefixes.iter().chain(&policy.group_prefixes) {
             if is_system(prefix) {
-                return Err(PolicyError(format!("the prefix {prefix:?} is Kubernetes' own; `system:` is never granted to")));
+                return Err(PolicyError(format!(
+                    "the prefix {prefix:?} is Kubernetes' own; `system:` is never granted to"
+                )));
             }
         }
         for glob in &policy.protected_namespaces {
             if glob.is_empty() || glob[..glob.len().saturating_sub(1)].contains('*') {
-                return Err(PolicyError(format!("protectedNamespaces: {glob:?} is neither a name nor a beginning with `*` after it")));
+                return Err(PolicyError(format!(
+                    "protectedNamespaces: {glob:?} is neither a name nor a beginning with `*` after it"
+                )));
             }
         }
         Ok(policy)
@@ -206,7 +210,10 @@ fn unescaped(name: &str) -> String {
     let bytes = name.as_bytes();
     let hex = |from: usize, len: usize| {
         let digits = name.get(from..from + len)?;
-        digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+        digits
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit())
+            .then(|| u32::from_str_radix(digits, 16).ok())?
     };
     let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
     while i < bytes.len() {

@@ -82,7 +82,11 @@ fn by(wanted: &[String], selected: &mut Selected, mut bearers_of: impl FnMut(&st
 fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], selected: &mut Selected) -> Vec<(usize, u32)> {
     let mut matched: Vec<(usize, &Arc<Resource>)> = Vec::new();
     for (i, _, source) in found {
-        matched.extend(candidates(filter, source).filter(|group| filter.matches(group)).map(|group| (*i, group)));
+        matched.extend(
+            candidates(filter, source)
+                .filter(|group| filter.matches(group))
+                .map(|group| (*i, group)),
+        );
     }
     if matched.is_empty() {
         selected.unmatched.push(filter.text().to_owned());
@@ -93,7 +97,10 @@ fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], select
     // names are compared without case here, as the filter compares them
     let mut by_name: HashMap<String, Vec<(Bearer, &str)>> = HashMap::new();
     for (i, group) in matched {
-        by_name.entry(fold(&group.name)).or_default().push(((group.name_since, i, group.n), &group.name));
+        by_name
+            .entry(fold(&group.name))
+            .or_default()
+            .push(((group.name_since, i, group.n), &group.name));
     }
     let mut groups = Vec::new();
     for bearers in by_name.values() {
@@ -111,7 +118,11 @@ fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], select
 /// The groups that the filter could match: by an index, if the filter says which one it means.
 fn candidates<'a>(filter: &'a GroupFilter, source: &'a Source) -> Box<dyn Iterator<Item = &'a Arc<Resource>> + 'a> {
     if let Some(id) = &filter.id {
-        let group = id.parse().ok().and_then(|id| source.by_id(&id)).filter(|group| group.kind == Kind::Group);
+        let group = id
+            .parse()
+            .ok()
+            .and_then(|id| source.by_id(&id))
+            .filter(|group| group.kind == Kind::Group);
         return Box::new(group.into_iter());
     }
     if let Some(external_id) = &filter.external_id {

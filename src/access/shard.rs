@@ -68,7 +68,13 @@ impl Prefix {
         }
         let len = self.len + 1;
         let bit = 1_u64 << (64 - u32::from(len));
-        Some((Self { bits: self.bits, len }, Self { bits: self.bits | bit, len }))
+        Some((
+            Self { bits: self.bits, len },
+            Self {
+                bits: self.bits | bit,
+                len,
+            },
+        ))
     }
 
     fn parent(self) -> Option<Self> {
@@ -114,7 +120,10 @@ impl FromStr for Prefix {
             return Ok(Self::ALL);
         }
         let wrong = || NoPrefix(text.chars().take(80).collect());
-        let len = u8::try_from(text.len()).ok().filter(|len| (1..=BITS_MAX).contains(len)).ok_or_else(wrong)?;
+        let len = u8::try_from(text.len())
+            .ok()
+            .filter(|len| (1..=BITS_MAX).contains(len))
+            .ok_or_else(wrong)?;
         let mut bits = 0;
         for (i, c) in text.bytes().enumerate() {
             match c {

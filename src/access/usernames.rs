@@ -42,22 +42,39 @@ struct Claim {
 impl Usernames {
     /// Brings the names of one source up to the directory: of the users in `changed`, or of all (`None`; also when the expression is another one).
     /// Answers with every user, of any source, whose effective username is another one now.
-    pub fn update(&mut self, directory: &Directory, source: &str, expression: &Expression, changed: Option<&[u32]>) -> Vec<(Arc<str>, u32)> {
-        let name: Arc<str> = self.sources.get_key_value(source).map_or_else(|| source.into(), |(name, _)| name.clone());
+    pub fn update(
+        &mut self,
+        directory: &Directory,
+        source: &str,
+        expression: &Expression,
+        changed: Option<&[u32]>,
+    ) -> Vec<(Arc<str>, u32)> {
+        let name: Arc<str> = self
+            .sources
+            .get_key_value(source)
+            .map_or_else(|| source.into(), |(name, _)| name.clone());
         let now = directory.source(source);
         let numbers: BTreeSet<u32> = match changed {
             Some(numbers) => numbers.iter().copied().collect(),
             None => {
-                let known = self.sources.get(source).into_iter().flat_map(|names| names.by_user.keys().chain(names.nameless.keys()));
+                let known = self
+                    .sources
+                    .get(source)
+                    .into_iter()
+                    .flat_map(|names| names.by_user.keys().chain(names.nameless.keys()));
                 known.copied().chain(now.into_iter().flat_map(|s| s.active().iter())).collect()
             }
         };
-        self.replace(&name, numbers, |n| now.and_then(|s| active(s, n)).map(|user| evaluate(user, expression)))
+        self.replace(&name, numbers, |n| {
+            now.and_then(|s| active(s, n)).map(|user| evaluate(user, expression))
+        })
     }
 
     /// Forgets a source that ended. Answers like [`Usernames::update`].
     pub fn forget(&mut self, source: &str) -> Vec<(Arc<str>, u32)> {
-        let Some((name, names)) = self.sources.get_key_value(source) else { return Vec::new() };
+        let Some((name, names)) = self.sources.get_key_value(source) else {
+            return Vec::new();
+        };
         let (name, numbers) = (name.clone(), names.by_user.keys().copied().collect());
         let changed = self.replace(&name, numbers, |_| None);
         self.sources.remove(source);
@@ -67,7 +84,11 @@ impl Usernames {
     /// The username that a user has: `None` for whoever is not active, yields none, or yields one that somebody else has borne longer.
     pub fn effective(&self, source: &str, n: u32) -> Option<&Arc<str>> {
         let names = self.sources.get(source)?;
-        names.by_user.get(&n).filter(|_| !names.losers.contains(&n)).map(|claim| &claim.name)
+        names
+            .by_user
+            .get(&n)
+            .filter(|_| !names.losers.contains(&n))
+            .map(|claim| &claim.name)
     }
 
     /// The username that the expression yields for a user, though somebody else may have it.
@@ -113,7 +134,10 @@ impl Usernames {
                     source: source.clone(),
                     n,
                     // the same text is kept once
-                    name: self.claims.get_key_value(text.as_str()).map_or_else(|| text.as_str().into(), |(name, _)| name.clone()),
+                    name: self
+                        .claims
+                        .get_key_value(text.as_str())
+                        .map_or_else(|| text.as_str().into(), |(name, _)| name.clone()),
                 }),
                 Some(Err(reason)) => {
                     nameless = Some(reason.as_str().into());
@@ -142,7 +166,8 @@ impl Usernames {
                 self.claim(new);
             }
         }
-        let differs = |((source, n), old): ((Arc<str>, u32), Option<Arc<str>>)| (self.effective(&source, n) != old.as_ref()).then_some((source, n));
+        let differs =
+            |((source, n), old): ((Arc<str>, u32), Option<Arc<str>>)| (self.effective(&source, n) != old.as_ref()).then_some((source, n));
         before.into_iter().filter_map(differs).collect()
     }
 

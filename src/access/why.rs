@@ -1,83 +1,172 @@
-//! Why something was granted or removed: the one text that plugin, console and audit print. Values only.
+//! Why something was granted or taken away: the one text that plugin, console, audit and events print. Nothing is decided here.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::key::MappingKey;
 
-/// The reason for one operation on one binding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The reason for one operation on one person, or on several alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Why {
-    /// The mapping.
+    /// The mapping by which.
     pub mapping: MappingKey,
-    /// The generation of the mapping's spec that was decided by; 0 when it is gone.
+    /// The generation of its spec that was in force; 0 if the mapping is gone.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: i64,
-    /// The mapped groups through which the people are meant, at most 16.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupRef>,
+    /// The source whose data it was; empty if no source had a part in it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// The group through which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupRef>,
     /// What set it off.
     pub cause: Cause,
-}
-
-fn is_zero(n: &i64) -> bool {
-    *n == 0
 }
 
 /// A group as a reason names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupRef {
-    /// The group's source.
-    pub source: String,
-    /// Its id.
+    /// Its id: it stays when the group is renamed.
     pub id: Uuid,
     /// Its name at that time.
     pub name: String,
 }
 
-/// What set an operation off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "c", deny_unknown_fields)]
-pub enum Cause {
-    /// An event of the directory.
-    Directory {
-        /// The batch's index in the directory journal.
-        index: i64,
-        /// The source's request, if it was one.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        request: String,
-    },
-    /// The mapping, its source or the access policy was changed.
-    Spec,
-    /// The mapping or its source was deleted.
-    Ended,
-    /// A namespace came, or its labels changed.
-    Namespace,
-    /// The binding was changed or deleted by somebody else.
-    Repair,
-    /// Found so after a start.
-    Start,
+/// Where in the directory journal something was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// The batch's index; 0 if it is not known any more.
+    pub index: i64,
+    /// The request that caused it; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request: String,
 }
 
-impl std::fmt::Display for Why {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, group) in self.groups.iter().enumerate() {
-            write!(f, "{}{} group {:?} ({})", if i == 0 { "" } else { ", " }, group.source, group.name, group.id)?;
-        }
-        write!(f, "{}{}", if self.groups.is_empty() { "" } else { " by " }, self.mapping)?;
-        if self.generation != 0 {
-            write!(f, " (generation {})", self.generation)?;
-        }
+/// What set an operation off.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "c", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Cause {
+    /// The person is an active member of the group: the newest of what the directory says of either.
+    Member(Event),
+    /// What the person is to hold was taken out of the binding by somebody else.
+    Restored,
+    /// The provider disabled the person.
+    Disabled(Event),
+    /// The provider deleted the person.
+    Deleted(Event),
+    /// The person is in none of the mapping's groups any more.
+    LeftGroups(Event),
+    /// The person's username is another one now.
+    Renamed(Event),
+    /// The person yields no username, or one that somebody else has borne longer.
+    NoUsername(Event),
+    /// Somebody else has this username now.
+    OtherPerson,
+    /// The person is in another part of the mapping now (shards split or merged).
+    Moved,
+    /// The mapping does not grant this role in this namespace any more, or the namespace is not selected any more.
+    NotGranted,
+    /// The access policy does not allow the role, the namespace or the username.
+    NotAllowed,
+    /// The source does not allow the mapping's namespace, or the mapping does not use the source any more.
+    SourceNotUsed,
+    /// The namespace is gone.
+    NamespaceGone,
+    /// It is gone from the cluster: by somebody else's hand, or by a write of ours that was not recorded.
+    Vanished,
+    /// The mapping was deleted.
+    MappingEnded,
+    /// The source was deleted.
+    SourceEnded,
+    /// Somebody else wrote this subject into the binding.
+    Foreign,
+    /// Kubernetes refused to let the binding shrink, so that it was deleted; who may stay is granted it again.
+    Rewritten,
+}
+
+impl Why {
+    /// A short form for metrics and events: a closed set.
+    pub fn label(&self) -> &'static str {
         match &self.cause {
-            Cause::Directory { index, request } if request.is_empty() => write!(f, "; directory event {index}"),
-            Cause::Directory { index, request } => write!(f, "; directory event {index}, request {request}"),
-            Cause::Spec => write!(f, "; mapping, source or access policy changed"),
-            Cause::Ended => write!(f, "; mapping or source deleted"),
-            Cause::Namespace => write!(f, "; namespace came or changed"),
-            Cause::Repair => write!(f, "; repaired after a change by somebody else"),
-            Cause::Start => write!(f, "; found after a start"),
+            Cause::Member(_) => "Member",
+            Cause::Restored => "Restored",
+            Cause::Disabled(_) => "Disabled",
+            Cause::Deleted(_) => "Deleted",
+            Cause::LeftGroups(_) => "LeftGroups",
+            Cause::Renamed(_) => "Renamed",
+            Cause::NoUsername(_) => "NoUsername",
+            Cause::OtherPerson => "OtherPerson",
+            Cause::Moved => "Moved",
+            Cause::NotGranted => "NotGranted",
+            Cause::NotAllowed => "NotAllowed",
+            Cause::SourceNotUsed => "SourceNotUsed",
+            Cause::NamespaceGone => "NamespaceGone",
+            Cause::Vanished => "Vanished",
+            Cause::MappingEnded => "MappingEnded",
+            Cause::SourceEnded => "SourceEnded",
+            Cause::Foreign => "Foreign",
+            Cause::Rewritten => "Rewritten",
         }
     }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(event) => write!(f, "is an active member{event}"),
+            Self::Restored => write!(f, "had been taken out by somebody else"),
+            Self::Disabled(event) => write!(f, "disabled by the provider{event}"),
+            Self::Deleted(event) => write!(f, "deleted by the provider{event}"),
+            Self::LeftGroups(event) => write!(f, "in none of the mapped groups any more{event}"),
+            Self::Renamed(event) => write!(f, "has another username now{event}"),
+            Self::NoUsername(event) => write!(f, "yields no username, or one that somebody else has borne longer{event}"),
+            Self::OtherPerson => write!(f, "somebody else has this username now"),
+            Self::Moved => write!(f, "moved to another part of the same mapping"),
+            Self::NotGranted => write!(f, "the mapping does not grant this role in this namespace any more"),
+            Self::NotAllowed => write!(f, "not allowed by the access policy any more"),
+            Self::SourceNotUsed => write!(f, "the mapping does not use this source any more, or may not"),
+            Self::NamespaceGone => write!(f, "the namespace is gone"),
+            Self::Vanished => write!(f, "found gone: taken out by somebody else, or by a write that was not recorded"),
+            Self::MappingEnded => write!(f, "the mapping was deleted"),
+            Self::SourceEnded => write!(f, "the source was deleted"),
+            Self::Foreign => write!(f, "written into the binding by somebody else"),
+            Self::Rewritten => write!(f, "Kubernetes refused to let the binding shrink; granted again at once"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.index, self.request.as_str()) {
+            (0, _) => Ok(()),
+            (index, "") => write!(f, " (directory {index})"),
+            (index, request) => write!(f, " (directory {index}, request {request})"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        match (&self.group, self.source.as_str()) {
+            (Some(group), "") => write!(f, "; group {:?} ({})", group.name, group.id)?,
+            (Some(group), source) => write!(f, "; group {:?} ({}) of source {source}", group.name, group.id)?,
+            (None, "") => {}
+            (None, source) => write!(f, "; source {source}")?,
+        }
+        write!(f, "; by {}", self.mapping)?;
+        match self.generation {
+            0 => Ok(()),
+            generation => write!(f, ", generation {generation}"),
+        }
+    }
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }

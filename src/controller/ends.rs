@@ -5,9 +5,9 @@ use tokio::time::timeout;
 use super::deletion::{self, Shown};
 use super::engine::{Done, Engine};
 use super::owner::Owner;
+use crate::access::deletion::{Crd, Fate, Listed, Namespace, fate};
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::ledger::{Event as Record, Seen};
-use crate::access::why::Cause;
 use crate::directory::Event as DirectoryEvent;
 use crate::journal::Verdict;
 
@@ -78,19 +78,33 @@ impl Engine {
     pub(super) fn deletions_found(&mut self, found: Vec<Found>) {
         self.checking = false;
         for Found { who, seen, shown } in found {
-            // Deleted: the kind is there, stays, and is the one that the ledger knows. Anything else is an orphan: what it gave stays.
-            let counts = matches!(&shown, Shown::Absent(Some((uid, false))) if **uid == *seen.crd);
-            if !counts {
-                tracing::debug!(?who, ?shown, "absent, and that does not count");
-                continue;
-            }
+            let (listed, crd) = match &shown {
+                Shown::There(uid) => (Listed::Has { uid: uid.clone() }, Crd::Unknown),
+                Shown::Absent(None) => (Listed::Lacks, Crd::Absent),
+                Shown::Absent(Some((uid, terminating))) => (Listed::Lacks, Crd::Present { uid: uid.clone(), terminating: *terminating }),
+            };
+            let namespace = match &who {
+                Who::Mapping(key) if key.kind == MappingKind::RoleMapping => match self.namespaces.get(&key.namespace) {
+                    None => Namespace::Gone,
+                    Some(info) if info.terminating => Namespace::Terminating,
+                    Some(_) => Namespace::Active,
+                },
+                _ => Namespace::None,
+            };
+            let why = match fate(&seen, &crd, &listed, namespace, true) {
+                Fate::Ended(why) => why,
+                other => {
+                    tracing::debug!(?who, ?other, "absent, and that does not count");
+                    continue;
+                }
+            };
             match who {
                 Who::Mapping(key) => {
                     tracing::info!(mapping = %key, "deleted: what it gave goes");
-                    self.recorder.now(Record::MappingEnded { key: key.clone() });
+                    self.recorder.now(Record::MappingEnded { key: key.clone(), why: why.to_owned() });
                     let owner = self.owners.remove(&key).unwrap_or_default();
                     self.owners.insert(key.clone(), Owner { ended: true, ..owner });
-                    self.evaluate(&key, &Cause::Ended);
+                    self.evaluate(&key);
                 }
                 Who::Source(name) => self.end_source(name),
             }
@@ -100,6 +114,10 @@ impl Engine {
     fn end_source(&mut self, name: String) {
         tracing::info!(source = name, "deleted: its directory ends, and what it gave goes");
         self.recorder.now(Record::SourceEnded { name: name.clone() });
+        self.ended_sources.insert(name.as_str().into());
+        self.evaluate_users_of(&name.as_str().into());
+        let concerned: Vec<_> = self.observed.keys().cloned().collect();
+        concerned.into_iter().for_each(|key| self.queue.add(key));
         let directory = self.directory.clone();
         self.spawn(async move {
             let ended = directory

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::apply::Writer;
 use super::observe::key_of;
-use super::owner::{Owner, SourceRun};
+use super::owner::Owner;
 use super::queue::Queue;
 use super::recorder::Recorder;
 use super::status::{Pacer, Target as StatusTarget};
@@ -25,9 +25,10 @@ use crate::access::binding::Observed;
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::Ledger;
 use crate::access::names::Installation;
-use crate::access::policy::AccessPolicy;
+use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::usernames::Usernames;
-use crate::access::why::Cause;
+use crate::access::source::CompiledSource;
+use crate::access::targets::Namespaces;
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Journal, Loss, Snapshot};
 
@@ -91,12 +92,14 @@ pub struct Engine {
     pub(super) policy: Option<AccessPolicy>,
     pub(super) policy_text: Result<String, String>,
     pub(super) missing: Vec<String>,
-    pub(super) sources: BTreeMap<Arc<str>, SourceRun>,
+    pub(super) sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
+    pub(super) source_versions: HashMap<Arc<str>, (String, i64)>,
+    pub(super) ended_sources: BTreeSet<Arc<str>>,
+    pub(super) namespaces: Namespaces,
     pub(super) usernames: Usernames,
     pub(super) owners: BTreeMap<MappingKey, Owner>,
     pub(super) observed: BTreeMap<BindingKey, Observed>,
     pub(super) by_name: HashMap<String, BindingKey>,
-    pub(super) foreign: BTreeSet<BindingKey>,
     pub(super) queue: Queue,
     pub(super) unsettled: HashMap<BindingKey, Unsettled>,
     pub(super) tombstones: BTreeSet<BindingKey>,
@@ -159,11 +162,13 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
         policy_text: Err("not read yet".to_owned()),
         missing: Vec::new(),
         sources: BTreeMap::new(),
+        source_versions: HashMap::new(),
+        ended_sources: BTreeSet::new(),
+        namespaces: Namespaces::new(),
         usernames: Usernames::default(),
         owners: BTreeMap::new(),
         observed: BTreeMap::new(),
         by_name: HashMap::new(),
-        foreign: BTreeSet::new(),
         queue: Queue::default(),
         unsettled: HashMap::new(),
         tombstones: BTreeSet::new(),
@@ -225,22 +230,25 @@ impl Engine {
         }
         self.recorder.now(crate::access::ledger::Event::Began { term: self.term.clone() });
         self.look_at_guards(true);
+        let namespaces: Vec<String> = self.world.namespaces.items().keys().cloned().collect();
+        self.namespaces_changed(&namespaces);
         let bindings: Vec<String> = self.world.bindings.items().keys().cloned().collect();
-        self.bindings_changed(&bindings, Cause::Start);
+        self.bindings_changed(&bindings);
         self.open_intents();
+        // Whom the ledger names as of a source that it does not know any more is of one that ended.
+        let ledger = self.access.snapshot();
+        let named = ledger.state.bindings().flat_map(|(_, b)| b.subjects.values()).map(|g| g.source.as_str());
+        self.ended_sources = named.filter(|name| ledger.state.source(name).is_none()).map(Arc::from).collect();
         let sources: Vec<String> = self.world.sources.items().keys().cloned().collect();
         self.sources_changed(&sources);
-        let mappings: Vec<MappingKey> = self.mapping_keys();
-        for key in mappings {
-            self.evaluate(&key, &Cause::Start);
-        }
-        let known: Vec<MappingKey> = self.access.snapshot().state.mappings().map(|(key, _)| key.clone()).collect();
-        for key in known {
-            self.owners.entry(key).or_default();
-        }
-        let entries: Vec<BindingKey> = self.access.snapshot().state.bindings().map(|(name, entry)| entry.key(&name.namespace)).collect();
-        for key in entries {
-            self.queue.add(key, Cause::Start);
+        let known = ledger.state.mappings().map(|(key, _)| key).chain(ledger.state.owners());
+        let mut owners: BTreeSet<MappingKey> = known.cloned().collect();
+        owners.extend(self.mapping_keys());
+        for key in owners {
+            // Recorded, but ended: a crash came before what it gave was gone.
+            let ended = ledger.state.mapping(&key).is_none() && !self.mapping_keys().contains(&key);
+            self.owners.insert(key.clone(), Owner { ended, ..Owner::default() });
+            self.evaluate(&key);
         }
         tracing::info!(term = self.term, head = %self.seen.position, sources = self.sources.len(), mappings = self.owners.len(), "working");
         Ok(())
@@ -253,10 +261,10 @@ impl Engine {
         let mut compared = Instant::now();
         loop {
             self.catch_up()?;
-            self.look()?;
+            self.look();
             self.recorder.flush();
             self.write_statuses();
-            let wake = [self.queue.next(), self.recorder.next(), self.status_due.values().min().copied(), Some(tick)];
+            let wake = [self.queue.next(Instant::now()), self.recorder.next(), self.status_due.values().min().copied(), Some(tick)];
             let wake = wake.into_iter().flatten().min().unwrap_or(tick);
             tokio::select! {
                 biased;
@@ -307,11 +315,11 @@ impl Engine {
             }
             Touched::ClusterMappings(keys) => keys.into_iter().for_each(|name| self.mapping_changed(&MappingKey::cluster_role_mapping(name))),
             Touched::Namespaces(names) => self.namespaces_changed(&names),
-            Touched::Bindings(keys) => self.bindings_changed(&keys, Cause::Repair),
+            Touched::Bindings(keys) => self.bindings_changed(&keys),
             Touched::Roles(_) => {
                 // Whatever Kubernetes refused may be allowed now.
                 let failing: Vec<BindingKey> = self.owners.values().flat_map(|o| o.failing.keys().cloned()).collect();
-                failing.into_iter().for_each(|key| self.queue.add(key, Cause::Spec));
+                failing.into_iter().for_each(|key| self.queue.add(key));
                 self.statuses_soon();
             }
             Touched::Policies(_) => self.look_at_guards(true),
@@ -350,10 +358,10 @@ impl Engine {
         let owners: Vec<MappingKey> = self.owners.keys().cloned().collect();
         for owner in owners {
             if changed {
-                self.evaluate(&owner, &Cause::Spec);
+                self.evaluate(&owner);
             } else {
                 let held: Vec<BindingKey> = self.owners.get(&owner).into_iter().flat_map(|o| o.held.keys().cloned()).collect();
-                held.into_iter().for_each(|key| self.queue.add(key, Cause::Spec));
+                held.into_iter().for_each(|key| self.queue.add(key));
             }
         }
         self.statuses_soon();

@@ -1,21 +1,19 @@
 //! Grants in batches: the head of the directory is proved, the intent is recorded durably, and only then, if it still is what is wanted, it is written.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::apply::Verb;
 use super::engine::{Done, Engine, Error};
 use super::work::Purpose;
-use crate::access::binding::SubjectRef;
-use crate::access::gate::Step;
-use crate::access::key::BindingKey;
-use crate::access::ledger::{Event as Record, Grantee};
-use crate::access::why::{Cause, Why};
+use crate::access::diff::{Add, Removal};
+use crate::access::gate::Op;
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::ledger::{Action, Event as Record, reasons};
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Snapshot, Verdict};
 
 /// The most bindings and people in one batch: its records fit into one batch of the journal, whose index they all have.
-const BATCH: (usize, usize) = (128, 2_000);
+const BATCH: (usize, usize) = (128, 1_500);
 /// The most grants in flight; removals are not counted.
 const IN_FLIGHT: usize = 32;
 
@@ -25,44 +23,37 @@ pub struct Planned {
     /// The record.
     pub intent: (i64, u32),
     /// To whom.
-    pub adds: Vec<Grantee>,
+    pub adds: Vec<Add>,
     /// Whose old username goes in the same write.
-    pub removed: Vec<Arc<str>>,
-    /// Why.
-    pub why: Why,
+    pub removals: Vec<Removal>,
 }
 
 /// Where the batches are.
 #[derive(Default)]
 pub struct Granting {
-    wanted: BTreeMap<BindingKey, Cause>,
+    wanted: BTreeSet<BindingKey>,
     proving: bool,
-    recording: BTreeMap<BindingKey, Cause>,
+    recording: BTreeSet<BindingKey>,
     recorded: Vec<(BindingKey, Planned)>,
     flying: usize,
 }
 
 impl Granting {
     /// Something is to be granted in this binding.
-    pub fn want(&mut self, key: BindingKey, cause: Cause) {
-        if !self.recording.contains_key(&key) && !self.recorded.iter().any(|(k, _)| *k == key) {
-            self.wanted.insert(key, cause);
+    pub fn want(&mut self, key: BindingKey) {
+        if !self.concerns(&key) {
+            self.wanted.insert(key);
         }
     }
 
     /// Whether a record of this binding is being made, or waits for its write.
     pub fn concerns(&self, key: &BindingKey) -> bool {
-        self.recording.contains_key(key) || self.recorded.iter().any(|(k, _)| k == key)
+        self.recording.contains(key) || self.recorded.iter().any(|(k, _)| k == key)
     }
 
-    /// Whether anything is to be granted.
-    pub fn is_idle(&self) -> bool {
-        self.wanted.is_empty() && self.recording.is_empty() && self.recorded.is_empty()
-    }
-
-    /// Whether anything of this mapping is to be granted.
-    pub fn pending(&self, owner: &crate::access::key::MappingKey) -> bool {
-        self.wanted.keys().chain(self.recording.keys()).chain(self.recorded.iter().map(|(k, _)| k)).any(|k| k.owner == *owner)
+    /// How much of a mapping is to be granted.
+    pub fn pending(&self, owner: &MappingKey) -> usize {
+        self.wanted.iter().chain(&self.recording).chain(self.recorded.iter().map(|(k, _)| k)).filter(|k| k.owner == *owner).count()
     }
 
     /// A grant's write ended.
@@ -75,18 +66,19 @@ impl Granting {
 pub enum GrantingDone {
     /// The head was proved.
     Proved(Result<Snapshot<Directory>, JournalError>),
-    /// The intents are durable: the batch's index.
-    Recorded(Result<i64, JournalError>, Vec<(BindingKey, Planned)>, Vec<Record>),
+    /// The intents are durable, or not; and what waited and went along.
+    Recorded(Result<(), JournalError>, Vec<(BindingKey, Planned)>, Vec<Record>),
 }
 
 impl Engine {
-    /// Begins what can begin: a proof for what is wanted, writes for what is recorded.
+    /// Begins what can begin: writes for what is recorded, a proof for what is wanted.
     pub(super) fn start_granting(&mut self) {
         while self.granting.flying < IN_FLIGHT {
             let Some((key, planned)) = self.granting.recorded.pop() else { break };
             self.grant(key, planned);
         }
-        if self.granting.wanted.is_empty() || self.granting.proving || !self.granting.recording.is_empty() || self.granting.recorded.len() > BATCH.0 {
+        let busy = self.granting.proving || !self.granting.recording.is_empty() || self.granting.recorded.len() > BATCH.0;
+        if self.granting.wanted.is_empty() || busy {
             return;
         }
         self.granting.proving = true;
@@ -95,17 +87,12 @@ impl Engine {
     }
 
     fn grant(&mut self, key: BindingKey, planned: Planned) {
-        let changed = self.queue.is_busy(&key);
-        let look = self.decide(&key);
         let op = format!("{}/{}", planned.intent.0, planned.intent.1);
         // Only exactly what was recorded is written; anything newer is decided anew.
-        let verb = match look.step {
-            _ if changed => None,
-            Step::Create { adds } if adds == planned.adds => {
-                let subjects: Vec<SubjectRef> = adds.iter().map(|g| SubjectRef::user(&*g.username)).collect();
-                Some(Verb::Post(self.body(&key, &op, &subjects, None)))
-            }
-            Step::Grow { subjects, adds, .. } if adds == planned.adds => {
+        let verb = match self.decide(&key).op {
+            _ if self.queue.is_busy(&key) => None,
+            Op::Create { subjects, adds } if same(&adds, &planned.adds) => Some(Verb::Post(self.body(&key, &op, &subjects, None))),
+            Op::Put { subjects, adds, removals, .. } if same(&adds, &planned.adds) && removals.len() == planned.removals.len() => {
                 self.observed.get(&key).map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed))))
             }
             _ => None,
@@ -116,8 +103,8 @@ impl Engine {
                 self.send(key, verb, Purpose::Grant(Box::new(planned)));
             }
             None => {
-                self.void(&key, Purpose::Grant(Box::new(planned)));
-                self.queue.add(key, Cause::Repair);
+                self.void(Purpose::Grant(Box::new(planned)));
+                self.queue.add(key);
             }
         }
     }
@@ -125,8 +112,9 @@ impl Engine {
     /// Takes in a step of a batch.
     ///
     /// # Errors
-    /// When the journal is lost, or this process no longer leads.
+    /// When a journal is lost, or this process no longer leads.
     pub(super) fn granting_done(&mut self, done: GrantingDone) -> Result<(), Error> {
+        let later = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
         match done {
             GrantingDone::Proved(proved) => {
                 self.granting.proving = false;
@@ -135,23 +123,21 @@ impl Engine {
                     Err(JournalError::Lost(loss)) => return Err(Error::Lost(loss)),
                     Err(error) => {
                         tracing::warn!(%error, "the directory cannot be proved: grants wait");
-                        let later = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
                         let wanted = std::mem::take(&mut self.granting.wanted);
-                        wanted.into_keys().for_each(|key| self.queue.add_at(key, later));
+                        wanted.into_iter().for_each(|key| self.queue.add_at(key, later));
                         return Ok(());
                     }
                 }
                 self.record_intents();
             }
-            GrantingDone::Recorded(result, planned, records) => {
+            GrantingDone::Recorded(result, planned, waited) => {
                 self.granting.recording.clear();
                 match result {
-                    Ok(_) => self.granting.recorded.extend(planned),
+                    Ok(()) => self.granting.recorded.extend(planned),
                     Err(error @ (JournalError::Lost(_) | JournalError::Fenced | JournalError::Closed)) => return Err(error.into()),
                     Err(error) => {
                         tracing::warn!(%error, "the access journal cannot be appended: grants wait");
-                        self.recorder.put_back(records);
-                        let later = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
+                        self.recorder.put_back(waited);
                         planned.into_iter().for_each(|(key, _)| self.queue.add_at(key, later));
                     }
                 }
@@ -163,63 +149,70 @@ impl Engine {
     /// Looks once more at everything that is wanted, by the state that was just proved, and records it.
     fn record_intents(&mut self) {
         let mut people = 0;
-        let mut batch: Vec<(BindingKey, Cause, Step)> = Vec::new();
+        let mut batch: Vec<(BindingKey, Action, Vec<Add>, Vec<Removal>)> = Vec::new();
         while batch.len() < BATCH.0 && people < BATCH.1 {
-            let Some((key, cause)) = self.granting.wanted.pop_first() else { break };
+            let Some(key) = self.granting.wanted.pop_first() else { break };
             if self.queue.is_busy(&key) {
-                self.queue.add(key, cause);
+                self.queue.add(key);
                 continue;
             }
-            match self.decide(&key).step {
-                step @ (Step::Create { .. } | Step::Grow { .. }) => {
-                    people += adds_of(&step).len();
-                    batch.push((key, cause, step));
+            match self.decide(&key).op {
+                Op::Create { adds, .. } => {
+                    people += adds.len();
+                    batch.push((key, Action::Create, adds, Vec::new()));
                 }
-                _ => self.queue.add(key, cause),
+                Op::Put { adds, removals, .. } if !adds.is_empty() => {
+                    people += adds.len();
+                    batch.push((key, Action::Update, adds, removals));
+                }
+                _ => self.queue.add(key),
             }
         }
         if batch.is_empty() {
             return;
         }
-        let records = self.recorder.take();
-        let first = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let mut events = records.clone();
+        let waited = self.recorder.take();
+        let mut events = waited.clone();
         let mut planned = Vec::new();
-        for (n, (key, cause, step)) in (first..).zip(batch) {
-            let adds = adds_of(&step).to_vec();
-            let vias: Vec<&Grantee> = adds.iter().collect();
-            let why = self.why(&key, &cause, &vias);
+        for (key, action, adds, removals) in batch {
+            let place = u32::try_from(events.len()).unwrap_or(u32::MAX);
             events.push(Record::Intent {
-                binding: self.name_of(&key),
+                op: place,
+                binding: self.id_of(&key),
                 owner: key.owner.clone(),
                 role: key.role.clone(),
                 shard: key.prefix,
-                create: matches!(step, Step::Create { .. }),
-                adds: adds.clone(),
-                why: why.clone(),
+                action,
+                adds: adds.iter().map(|add| add.grantee.clone()).collect(),
+                why: reasons(adds.iter().map(|add| (add.grantee.username.as_str(), &add.why))),
             });
-            let removed = match &step {
-                Step::Grow { removals, .. } => removals.iter().filter_map(|r| r.subject.username()).map(Arc::from).collect(),
-                _ => Vec::new(),
-            };
-            self.granting.recording.insert(key.clone(), cause);
-            planned.push((key, Planned { intent: (0, n), adds, removed, why }));
+            self.granting.recording.insert(key.clone());
+            planned.push((key, Planned { intent: (0, place), adds, removals }));
         }
         let access = self.access.clone();
         self.spawn(async move {
-            let result = access.submit(move |_, stamp| Verdict::Append(events.clone(), (stamp.index, stamp.ordinal))).await;
-            let planned = match &result {
-                Ok((index, base)) => planned.into_iter().map(|(k, p)| (k, Planned { intent: (*index, base + p.intent.1), ..p })).collect(),
-                Err(_) => planned,
+            // The number in the batch is known only when it is judged: others may have come before.
+            let judged = access
+                .submit(move |_, stamp| {
+                    let mut events = events.clone();
+                    for event in &mut events {
+                        if let Record::Intent { op, .. } = event {
+                            *op += stamp.ordinal;
+                        }
+                    }
+                    Verdict::Append(events, (stamp.index, stamp.ordinal))
+                })
+                .await;
+            let (result, at) = match judged {
+                Ok(at) => (Ok(()), at),
+                Err(error) => (Err(error), (0, 0)),
             };
-            Done::Granting(GrantingDone::Recorded(result.map(|(index, _)| index), planned, records))
+            let planned = planned.into_iter().map(|(key, p)| (key, Planned { intent: (at.0, at.1 + p.intent.1), ..p })).collect();
+            Done::Granting(GrantingDone::Recorded(result, planned, waited))
         });
     }
 }
 
-fn adds_of(step: &Step) -> &[Grantee] {
-    match step {
-        Step::Create { adds } | Step::Grow { adds, .. } => adds,
-        _ => &[],
-    }
+fn same(now: &[Add], recorded: &[Add]) -> bool {
+    now.len() == recorded.len() && now.iter().zip(recorded).all(|(a, b)| a.grantee == b.grantee)
 }

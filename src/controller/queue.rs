@@ -1,33 +1,32 @@
 //! Which bindings are to be looked at, when, and how often that failed. Time comes in as a value; what is done with a binding is `work`'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::access::key::BindingKey;
-use crate::access::why::Cause;
+use crate::access::key::{BindingKey, MappingKey};
 
 /// The shortest and the longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Bindings to look at, each at most once, each with what set it off last.
+/// Bindings to look at, each at most once.
 #[derive(Default)]
 pub struct Queue {
-    due: BTreeMap<BindingKey, Cause>,
+    due: BTreeSet<BindingKey>,
     later: BTreeSet<(Instant, BindingKey)>,
     tries: HashMap<BindingKey, u32>,
     busy: HashSet<BindingKey>,
-    again: BTreeMap<BindingKey, Cause>,
+    again: HashSet<BindingKey>,
 }
 
 impl Queue {
     /// Looks at a binding soon; if something is under way there, afterwards.
-    pub fn add(&mut self, key: BindingKey, cause: Cause) {
+    pub fn add(&mut self, key: BindingKey) {
         if self.busy.contains(&key) {
-            self.again.insert(key, cause);
+            self.again.insert(key);
         } else {
-            self.due.insert(key, cause);
+            self.due.insert(key);
         }
     }
 
@@ -50,26 +49,18 @@ impl Queue {
     }
 
     /// Everything that is due now.
-    pub fn take(&mut self, now: Instant) -> Vec<(BindingKey, Cause)> {
+    pub fn take(&mut self, now: Instant) -> BTreeSet<BindingKey> {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.later.pop_first() {
-                self.add_if_absent(key);
+                self.add(key);
             }
         }
-        std::mem::take(&mut self.due).into_iter().collect()
-    }
-
-    fn add_if_absent(&mut self, key: BindingKey) {
-        if self.busy.contains(&key) {
-            self.again.entry(key).or_insert(Cause::Repair);
-        } else {
-            self.due.entry(key).or_insert(Cause::Repair);
-        }
+        std::mem::take(&mut self.due)
     }
 
     /// When to look next, if nothing else happens.
-    pub fn next(&self) -> Option<Instant> {
-        if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(Instant::now()) }
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(now) }
     }
 
     /// Something is under way at this binding.
@@ -80,8 +71,8 @@ impl Queue {
     /// It ended: what came in meanwhile is due now.
     pub fn end(&mut self, key: &BindingKey) {
         self.busy.remove(key);
-        if let Some(cause) = self.again.remove(key) {
-            self.due.insert(key.clone(), cause);
+        if self.again.remove(key) {
+            self.due.insert(key.clone());
         }
     }
 
@@ -90,18 +81,51 @@ impl Queue {
         self.busy.contains(key)
     }
 
-    /// Whether anything of a mapping is due, waits or is under way.
-    pub fn pending(&self, owner: &crate::access::key::MappingKey) -> bool {
-        self.busy.iter().any(|k| k.owner == *owner) || self.due.keys().any(|k| k.owner == *owner) || self.later.iter().any(|(_, k)| k.owner == *owner)
+    /// How much of a mapping is due, waits or is under way.
+    pub fn pending(&self, owner: &MappingKey) -> usize {
+        let later = self.later.iter().map(|(_, key)| key);
+        self.busy.iter().chain(&self.due).chain(later).filter(|key| key.owner == *owner).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::shard::Prefix;
+    use crate::api::mapping::RoleRef;
+
+    fn key(namespace: &str) -> BindingKey {
+        BindingKey { owner: MappingKey::cluster_role_mapping("m"), role: RoleRef::default(), namespace: namespace.to_owned(), prefix: Prefix::ALL }
     }
 
-    /// How many bindings are due, wait, or are under way.
-    pub fn len(&self) -> usize {
-        self.due.len() + self.later.len() + self.busy.len()
+    #[test]
+    fn what_comes_in_during_a_write_is_looked_at_afterwards() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(key("a"));
+        queue.add(key("a"));
+        assert_eq!(queue.take(now).len(), 1);
+        queue.begin(&key("a"));
+        queue.add(key("a"));
+        assert!(queue.take(now).is_empty());
+        queue.end(&key("a"));
+        assert_eq!(queue.take(now), BTreeSet::from([key("a")]));
+        assert_eq!(queue.pending(&MappingKey::cluster_role_mapping("m")), 0);
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[test]
+    fn failures_wait_longer_each_time_and_a_success_starts_anew() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            queue.retry(key("a"), now);
+            let at = queue.next(now).unwrap_or(now);
+            waits.push(at - now);
+            assert!(queue.take(at - Duration::from_millis(1)).is_empty());
+            assert_eq!(queue.take(at).len(), 1);
+        }
+        assert_eq!((waits[0], waits[1], waits[11]), (Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(5)));
+        queue.well(&key("a"));
+        queue.retry(key("a"), now);
+        assert_eq!(queue.next(now), Some(now + Duration::from_millis(50)));
     }
 }

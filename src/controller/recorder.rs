@@ -12,7 +12,7 @@ impl State for Ledger {
     type Event = Event;
 
     fn apply(&mut self, stamp: &Stamp, event: &Event) {
-        Ledger::apply(self, stamp.index, stamp.ordinal, stamp.time, event);
+        Ledger::apply(self, stamp.index, stamp.time, event);
     }
 }
 

@@ -106,24 +106,37 @@ pub async fn write(client: &Client, target: &Target, wanted: &Wanted, shown: &Va
     }
 }
 
-/// What changed between two lists of conditions and is worth an Event: (type, reason, message, whether a human must act).
-pub fn worth_telling(old: &[Condition], new: &[Condition]) -> Vec<(String, String, String, bool)> {
+/// What is worth an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// PascalCase.
+    pub reason: String,
+    /// For people.
+    pub note: String,
+    /// A human must act.
+    pub warning: bool,
+}
+
+/// What changed between two lists of conditions and is worth an Event.
+pub fn worth_telling(old: &[Condition], new: &[Condition]) -> Vec<Told> {
     new.iter()
         .filter(|condition| {
             let before = old.iter().find(|c| c.type_ == condition.type_);
             before.is_none_or(|b| b.status != condition.status || b.reason != condition.reason)
         })
-        .filter(|condition| condition.type_ != "Reconciling" && condition.status != "Unknown")
-        .map(|condition| {
-            let warning = !(condition.type_ == "Ready" && condition.status == "True");
-            (condition.type_.clone(), condition.reason.clone(), condition.message.clone(), warning)
+        // `Stalled` says what `Ready` says.
+        .filter(|condition| condition.type_ != "Reconciling" && condition.type_ != "Stalled" && condition.status != "Unknown")
+        .map(|condition| Told {
+            reason: condition.reason.clone(),
+            note: condition.message.clone(),
+            warning: !(condition.type_ == "Ready" && condition.status == "True"),
         })
         .collect()
 }
 
 /// Publishes one Event about an object; failures are only logged, an Event is never worth more.
-pub async fn tell(recorder: &Recorder, reference: k8s_openapi::api::core::v1::ObjectReference, action: &str, told: (String, String, String, bool)) {
-    let (_, reason, mut note, warning) = told;
+pub async fn tell(recorder: &Recorder, reference: &k8s_openapi::api::core::v1::ObjectReference, action: &str, told: Told) {
+    let Told { reason, mut note, warning } = told;
     if note.len() > 1000 {
         let mut end = 1000;
         while !note.is_char_boundary(end) {
@@ -131,14 +144,9 @@ pub async fn tell(recorder: &Recorder, reference: k8s_openapi::api::core::v1::Ob
         }
         note.truncate(end);
     }
-    let event = Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason,
-        note: Some(note),
-        action: action.to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&event, &reference).await {
+    let event =
+        Event { type_: if warning { EventType::Warning } else { EventType::Normal }, reason, note: Some(note), action: action.to_owned(), secondary: None };
+    if let Err(error) = recorder.publish(&event, reference).await {
         tracing::debug!(%error, "cannot publish an event");
     }
 }

@@ -1,7 +1,6 @@
 //! One binding at a time: compare, let the gate decide, write, and take in the answer. Removals are written at once; grants are proved and recorded first (`grants`).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,14 +9,14 @@ use tokio::time::Instant;
 use super::apply::{Answer, Verb, Write};
 use super::engine::{Done, Engine, Error};
 use crate::access::binding::{Observed, SubjectRef};
-use crate::access::diff::{Class, Plan, Removal, Standing, diff};
-use crate::access::gate::{Circumstances, Gated, Step, gate, step};
-use crate::access::key::BindingKey;
-use crate::access::ledger::{Event as Record, Grantee, Outcome};
-use crate::access::names::{binding_annotations, binding_labels};
-use crate::access::people::PersonKey;
-use crate::access::shard::SUBJECTS_MAX;
-use crate::access::why::{Cause, GroupRef, Why};
+use crate::access::desired::{Owner as OwnerView, Sources, View};
+use crate::access::diff::{Plan, Removal, diff};
+use crate::access::gate::{Circumstances, Gated, Hold, Op, deletion_instead, gate};
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::ledger::{Event as Record, Outcome, reasons};
+use crate::access::names::{binding_annotations, binding_labels, is_known};
+use crate::access::policy::Refusal;
+use crate::access::status::{Failure, Held};
 use crate::ops::lease;
 
 pub use super::grants::{Granting, GrantingDone, Planned};
@@ -45,15 +44,10 @@ pub enum Unsettled {
 #[derive(Clone, Debug)]
 pub enum Purpose {
     /// Something is taken away.
-    Remove {
-        /// From whom.
-        removals: Vec<Removal>,
-        /// Why.
-        why: Why,
-    },
+    Remove(Vec<Removal>),
     /// Something is granted.
     Grant(Box<Planned>),
-    /// A write of unknown outcome is settled.
+    /// A write of unknown outcome is settled, or labels are repaired.
     Settle,
 }
 
@@ -69,82 +63,129 @@ pub struct WriteDone {
     pub answer: Answer,
 }
 
-/// What is to be done with a binding now.
-pub struct Look {
-    /// The next write.
-    pub step: Step,
-    /// What the gate holds.
-    pub held: Plan,
-}
-
 impl Engine {
     /// Looks at every binding that is due.
-    ///
-    /// # Errors
-    /// When this process no longer leads.
-    pub(super) fn look(&mut self) -> Result<(), Error> {
-        for (key, cause) in self.queue.take(Instant::now()) {
+    pub(super) fn look(&mut self) {
+        for key in self.queue.take(Instant::now()) {
             if self.queue.is_busy(&key) {
-                self.queue.add(key, cause);
-                continue;
+                self.queue.add(key);
+            } else {
+                self.look_at(key);
             }
-            self.look_at(key, cause);
         }
         self.start_granting();
-        Ok(())
     }
 
-    fn look_at(&mut self, key: BindingKey, cause: Cause) {
-        // In a namespace that is going nothing is touched; one that is gone took its bindings along.
-        let there = match self.world.namespaces.get(&key.namespace) {
-            Some(place) if place.terminating => return,
-            place => place.is_some(),
+    /// One mapping as the pure functions see it.
+    pub(super) fn with_view<T>(&self, key: &MappingKey, f: impl FnOnce(&View<'_>) -> T) -> T {
+        let ledger = self.access.snapshot();
+        let owner = self.owners.get(key);
+        let names = self.sources.keys().chain(&self.ended_sources);
+        let sources: Sources = names.map(|name| (name.clone(), self.source_state(name))).collect();
+        let owner = match owner.and_then(|o| o.live()) {
+            Some(live) => OwnerView::Live(live),
+            None if owner.is_some_and(|o| o.ended) => OwnerView::Ended(key),
+            None => OwnerView::Frozen(key),
         };
-        let look = self.decide(&key);
-        self.note_held(&key, &look.held);
-        let patient = matches!(look.step, Step::Wait);
-        if !patient {
-            self.waiting.remove(&key);
+        f(&View {
+            owner,
+            directory: &self.seen.state,
+            usernames: &self.usernames,
+            sources: &sources,
+            namespaces: &self.namespaces,
+            policy: self.policy.as_ref(),
+            ledger: &ledger.state,
+            installation: &self.installation,
+        })
+    }
+
+    /// Compares.
+    fn plan(&self, key: &BindingKey) -> Plan {
+        let owner = self.owners.get(&key.owner);
+        // What replaces it was refused or is held: then nobody waits for it.
+        let hopeless = owner.is_some_and(|o| o.failing.keys().chain(o.held.keys()).any(|k| k.namespace == key.namespace && k != key));
+        let patient = !hopeless && self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
+        self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient))
+    }
+
+    /// Compares, and lets the gate decide.
+    pub(super) fn decide(&self, key: &BindingKey) -> Gated {
+        gate(self.plan(key), &self.circumstances(&key.owner))
+    }
+
+    pub(super) fn circumstances(&self, owner: &MappingKey) -> Circumstances {
+        let mut now = Circumstances::default();
+        if self.owners.get(owner).and_then(|o| o.mapping.as_ref()).is_some_and(|m| m.suspend) {
+            now.holds.insert(Hold::MappingSuspended);
         }
-        if self.settle(&key, &look.step) {
+        if self.policy.is_none() || !self.missing.is_empty() {
+            now.holds.insert(Hold::PolicyMissing);
+        }
+        if !self.journal_evidence() {
+            now.holds.insert(Hold::DirectoryUnproved);
+        }
+        let suspended = self.sources.values().flatten().filter(|s| s.suspend).map(|s| s.name.to_string());
+        now.suspended_sources = suspended.collect();
+        now
+    }
+
+    fn look_at(&mut self, key: BindingKey) {
+        let gated = self.decide(&key);
+        self.note_held(&key, &gated);
+        if let Some(refusal) = gated.conflict {
+            self.fails(&key, Failure { refusal, human: true });
+            self.queue.add_at(key, Instant::now() + REFUSED_AGAIN);
             return;
         }
-        match look.step {
-            Step::Nothing => {
+        if !matches!(gated.op, Op::Wait) {
+            self.waiting.remove(&key);
+        }
+        if self.settle(&key, &gated.op) {
+            return;
+        }
+        self.record_gone(&key, &gated.records);
+        match gated.op {
+            Op::Nothing => {
                 if let Some(owner) = self.owners.get_mut(&key.owner) {
                     owner.failing.remove(&key);
                 }
                 self.queue.well(&key);
             }
-            Step::Wait => {
-                let now = Instant::now();
-                let since = *self.waiting.entry(key.clone()).or_insert(now);
-                self.queue.add_at(key.clone(), since + PATIENCE);
+            Op::Wait => {
+                let since = *self.waiting.entry(key.clone()).or_insert_with(Instant::now);
+                self.queue.add_at(key, since + PATIENCE);
             }
-            Step::Create { .. } | Step::Grow { .. } if !there => {}
-            Step::Create { .. } | Step::Grow { .. } => self.granting.want(key.clone(), cause.clone()),
-            Step::Shrink { subjects, removals } => {
-                if self.must_delete.contains(&key) {
-                    let all = self.observed.get(&key).map(|o| everybody(o, &removals)).unwrap_or(removals.clone());
-                    self.remove(key.clone(), all, None, &cause);
-                } else {
-                    self.remove(key.clone(), removals, Some(subjects), &cause);
-                }
-            }
-            Step::Delete { removals } => {
-                let empty = self.observed.get(&key).is_some_and(|o| o.subjects.is_empty());
-                match self.kept_name(&key) {
-                    None => self.remove(key.clone(), removals, None, &cause),
-                    Some(_) if !empty => self.remove(key.clone(), removals, Some(Vec::new()), &cause),
-                    Some(at) => {
-                        if let Some(at) = at {
-                            self.queue.add_at(key.clone(), at);
-                        }
-                    }
-                }
+            op if op.grants() => self.granting.want(key),
+            op => {
+                let op = match self.must_delete.contains(&key) {
+                    true => deletion_instead(&op, &self.plan(&key)).unwrap_or(op),
+                    false => op,
+                };
+                self.remove(key, op);
             }
         }
-        self.record_lost(&key, &cause);
+    }
+
+    /// A write that grants nothing.
+    fn remove(&mut self, key: BindingKey, op: Op) {
+        let Some(observed) = self.observed.get(&key).cloned() else { return };
+        match op {
+            Op::Put { subjects, removals, .. } => {
+                let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &subjects, Some(&observed));
+                let purpose = if removals.is_empty() { Purpose::Settle } else { Purpose::Remove(removals) };
+                self.send(key, Verb::Put(body), purpose);
+            }
+            Op::Delete { uid, resource_version, removals } => match self.kept_name(&key) {
+                None => self.send(key, Verb::Delete { uid, resource_version }, Purpose::Remove(removals)),
+                Some(_) if !observed.subjects.is_empty() => {
+                    let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &[], Some(&observed));
+                    self.send(key, Verb::Put(body), Purpose::Remove(removals));
+                }
+                Some(Some(at)) => self.queue.add_at(key, at),
+                Some(None) => {}
+            },
+            Op::Nothing | Op::Wait | Op::Create { .. } => {}
+        }
     }
 
     /// Whether the name has to stand although nothing is granted under it, because a POST that got lost could still come: `Some(until)`.
@@ -158,107 +199,18 @@ impl Engine {
         (!mine && observed.subjects.is_empty() && Instant::now() < until).then_some(Some(until))
     }
 
-    /// Compares, and lets the gate decide.
-    pub(super) fn decide(&self, key: &BindingKey) -> Look {
-        let ledger = self.access.snapshot();
-        let name = self.name_of(key);
-        let entry = ledger.state.binding(&name);
-        let observed = self.observed.get(key);
-        let mut desired = self.desired(key);
-        if let (Some(desired), Some(entry), Some(observed)) = (&mut desired, entry, observed) {
-            // People of a source that cannot be read at the moment stay as they are, unless it disabled or deleted them.
-            for (username, person) in &entry.people {
-                if self.source_is_frozen(&person.source) && observed.holds(username) && self.standing(key, person) != Standing::Said {
-                    desired.entry(username.clone()).or_insert_with(|| person.clone());
-                }
-            }
-        }
-        let mut plan = diff(desired.as_ref(), observed, entry, |person| self.standing(key, person));
-        // Whom a suspended source means waits, whatever the mapping says.
-        let (adds, suspended): (Vec<Grantee>, Vec<Grantee>) = plan.adds.into_iter().partition(|g| !self.sources.get(&g.source).is_some_and(|s| s.suspend));
-        plan.adds = adds;
-        let owner = self.owners.get(&key.owner);
-        let now = Circumstances {
-            suspended: owner.and_then(|o| o.mapping.as_ref()).is_some_and(|m| m.suspend),
-            unguarded: self.policy.is_none() || !self.missing.is_empty(),
-            access_lost: false,
-            directory_unproved: !self.journal_evidence(),
-        };
-        let mut gated: Gated = gate(plan, &now);
-        gated.held.adds.extend(suspended);
-        let patient = self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
-        Look { step: step(&gated, observed, patient, SUBJECTS_MAX), held: gated.held }
-    }
-
-    /// Who is to hold this binding, by username; `None` when that cannot be said.
-    fn desired(&self, key: &BindingKey) -> Option<BTreeMap<Arc<str>, Grantee>> {
-        let owner = self.owners.get(&key.owner)?;
-        if owner.ended {
-            return Some(BTreeMap::new());
-        }
-        if owner.frozen() {
-            return None;
-        }
-        let policy = self.policy.as_ref()?;
-        let here = owner.layout(&key.namespace, &key.role).is_some_and(|layout| layout.has(key.prefix));
-        if !here {
-            return Some(BTreeMap::new());
-        }
-        let people = owner.people.shard(key.prefix).filter(|(_, person)| policy.subject(&person.username).is_ok());
-        Some(
-            people
-                .map(|(at, person)| {
-                    let grantee = Grantee { username: person.username.clone(), source: at.source.clone(), user: person.id, n: at.n, via: person.via };
-                    (person.username.clone(), grantee)
-                })
-                .collect(),
-        )
-    }
-
-    /// How a person of the ledger stands today, seen from this binding.
-    fn standing(&self, key: &BindingKey, person: &Grantee) -> Standing {
-        let ledger = self.access.snapshot();
-        let Some(source) = self.seen.state.source(&person.source) else {
-            let ended = ledger.state.source(&person.source).is_none();
-            return if ended { Standing::Unwanted } else { Standing::Unknown };
-        };
-        match source.get(person.n) {
-            None => return Standing::Said,
-            Some(user) if user.id != person.user || !user.active => return Standing::Said,
-            Some(_) => {}
-        }
-        let Some(owner) = self.owners.get(&key.owner) else { return Standing::Unknown };
-        if owner.ended {
-            return Standing::Unwanted;
-        }
-        if owner.frozen() || self.source_is_frozen(&person.source) {
-            return Standing::Unknown;
-        }
-        let at = PersonKey::new(&person.source, person.n, &person.user);
-        let Some(wanted) = owner.people.get(&at) else { return Standing::Unwanted };
-        let elsewhere = owner.layouts.iter().filter(|((namespace, _), _)| *namespace == key.namespace);
-        for (target, layout) in elsewhere {
-            let other = super::owner::key(&key.owner, target, layout.shard_of(at.hash));
-            let stands = self.observed.get(&other).is_some_and(|o| o.holds(&wanted.username));
-            let hopeless = owner.failing.contains_key(&other) || owner.held.contains_key(&other) || self.foreign.contains(&other);
-            if !stands && !hopeless {
-                return Standing::Moving;
-            }
-        }
-        Standing::Unwanted
-    }
-
-    fn note_held(&mut self, key: &BindingKey, held: &Plan) {
+    fn note_held(&mut self, key: &BindingKey, gated: &Gated) {
+        let mut held = Held::default();
+        held.count(gated);
         let Some(owner) = self.owners.get_mut(&key.owner) else { return };
-        let counts = (held.adds.len(), held.removals.len());
-        let before = if held.is_empty() { owner.held.remove(key) } else { owner.held.insert(key.clone(), counts) };
-        if before.unwrap_or_default() != counts {
+        let before = if held.is_empty() { owner.held.remove(key) } else { owner.held.insert(key.clone(), held.clone()) };
+        if before.unwrap_or_default() != held {
             self.statuses_soon();
         }
     }
 
     /// Settles a write of unknown outcome. Whether it took the turn.
-    fn settle(&mut self, key: &BindingKey, step: &Step) -> bool {
+    fn settle(&mut self, key: &BindingKey, op: &Op) -> bool {
         let Some(unsettled) = self.unsettled.get(key).cloned() else { return false };
         match (unsettled, self.observed.get(key)) {
             (Unsettled::Post, Some(_)) => {
@@ -268,7 +220,7 @@ impl Engine {
                 false
             }
             (Unsettled::Post, None) => {
-                if matches!(step, Step::Create { .. }) {
+                if matches!(op, Op::Create { .. }) || !self.namespaces.get(&key.namespace).is_some_and(|n| !n.terminating) {
                     return false;
                 }
                 let body = self.body(key, "", &[], None);
@@ -284,7 +236,7 @@ impl Engine {
                 false
             }
             (Unsettled::Put { .. }, Some(observed)) => {
-                if matches!(step, Step::Shrink { .. } | Step::Delete { .. } | Step::Grow { .. }) {
+                if matches!(op, Op::Put { .. } | Op::Delete { .. }) {
                     return false;
                 }
                 // The same subjects under another record: the version moves, and the lost PUT is refused for ever.
@@ -299,79 +251,44 @@ impl Engine {
     pub(super) fn settled(&mut self, key: &BindingKey) {
         self.unsettled.remove(key);
         let ledger = self.access.snapshot();
-        let name = self.name_of(key);
-        let Some(entry) = ledger.state.binding(&name) else { return };
         let observed = self.observed.get(key);
-        for (intent, open) in &entry.open {
-            let holds = observed.is_some_and(|o| open.usernames.iter().all(|u| o.holds(u)));
-            let result = if holds { Outcome::Done } else { Outcome::Void };
-            self.recorder.soon(Record::Outcome { binding: name.clone(), intent: *intent, result });
+        for (intent, open) in ledger.state.open_intents_of(&self.id_of(key)) {
+            let result = match observed.filter(|o| open.adds.iter().all(|g| o.holds(&g.username))) {
+                Some(observed) => Outcome::Done { uid: observed.uid.clone() },
+                None => Outcome::Void,
+            };
+            self.recorder.soon(Record::Outcome { intent: *intent, result });
         }
     }
 
-    /// What the ledger holds, the cluster lacks and nobody is to hold is recorded as removed: a crash came between write and record, or
-    /// somebody else deleted it.
-    fn record_lost(&mut self, key: &BindingKey, cause: &Cause) {
-        if self.queue.is_busy(key) || self.granting.concerns(key) || self.unsettled.contains_key(key) || !self.recorder.is_idle() {
+    /// Who is gone already, by somebody else's hand or in a crash between write and record.
+    fn record_gone(&mut self, key: &BindingKey, records: &[Removal]) {
+        if records.is_empty() || self.granting.concerns(key) || self.unsettled.contains_key(key) || !self.recorder.is_idle() {
+            if !records.is_empty() {
+                self.queue.add_at(key.clone(), Instant::now() + Duration::from_millis(200));
+            }
             return;
         }
-        let ledger = self.access.snapshot();
-        let name = self.name_of(key);
-        let Some(entry) = ledger.state.binding(&name).filter(|e| e.open.is_empty()) else { return };
-        let observed = self.observed.get(key);
-        let Some(desired) = self.desired(key) else { return };
-        let lost: Vec<Arc<str>> =
-            entry.people.keys().filter(|u| !observed.is_some_and(|o| o.holds(u)) && !desired.contains_key(*u)).cloned().collect();
-        if !lost.is_empty() {
-            let why = self.why(key, cause, &[]);
-            self.recorder.now(Record::Removed { binding: name, usernames: lost, whole: observed.is_none(), why });
+        let whole = !self.observed.contains_key(key);
+        self.record_removals(key, records, whole);
+    }
+
+    pub(super) fn record_removals(&mut self, key: &BindingKey, removals: &[Removal], whole: bool) {
+        let mut usernames: Vec<String> =
+            removals.iter().filter(|r| r.grantee.is_some()).filter_map(|r| r.subject.username()).map(str::to_owned).collect();
+        usernames.sort_unstable();
+        usernames.dedup();
+        let why = reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why)));
+        if whole || !usernames.is_empty() || !why.is_empty() {
+            self.recorder.now(Record::Removed { binding: self.id_of(key), usernames, whole, why });
         }
-    }
-
-    fn remove(&mut self, key: BindingKey, removals: Vec<Removal>, stay: Option<Vec<SubjectRef>>, cause: &Cause) {
-        let Some(observed) = self.observed.get(&key).cloned() else { return };
-        let vias: Vec<&Grantee> = removals.iter().filter_map(|r| r.person.as_ref()).collect();
-        let cause = self.cause_of(&vias).unwrap_or_else(|| cause.clone());
-        let why = self.why(&key, &cause, &vias);
-        let verb = match stay {
-            None => Verb::Delete { uid: observed.uid.clone(), resource_version: observed.resource_version.clone() },
-            Some(subjects) => Verb::Put(self.body(&key, observed.op.as_deref().unwrap_or_default(), &subjects, Some(&observed))),
-        };
-        self.send(key, verb, Purpose::Remove { removals, why });
-    }
-
-    /// What disabled or deleted these people, if that is why they go.
-    fn cause_of(&self, people: &[&Grantee]) -> Option<Cause> {
-        people.iter().find_map(|person| {
-            let source = self.seen.state.source(&person.source)?;
-            if let Some(gone) = source.gone(person.n) {
-                return Some(Cause::Directory { index: gone.index, request: gone.request.to_string() });
-            }
-            let user = source.get(person.n).filter(|u| !u.active)?;
-            Some(Cause::Directory { index: user.changed(), request: user.request.to_string() })
-        })
-    }
-
-    pub(super) fn why(&self, key: &BindingKey, cause: &Cause, people: &[&Grantee]) -> Why {
-        let mut groups: Vec<GroupRef> = Vec::new();
-        for person in people {
-            let group = self.seen.state.source(&person.source).and_then(|s| s.get(person.via));
-            if let Some(group) = group.filter(|g| !groups.iter().any(|have| have.id == g.id)) {
-                groups.push(GroupRef { source: person.source.to_string(), id: group.id, name: group.name.to_string() });
-            }
-            if groups.len() == 16 {
-                break;
-            }
-        }
-        let generation = self.owners.get(&key.owner).map_or(0, |o| o.generation);
-        Why { mapping: key.owner.clone(), generation, groups, cause: cause.clone() }
     }
 
     /// A whole RoleBinding as this term writes it.
     pub(super) fn body(&self, key: &BindingKey, op: &str, subjects: &[SubjectRef], base: Option<&Observed>) -> Value {
         let subjects: Vec<Value> = subjects.iter().map(subject).collect();
         let mut metadata = json!({
-            "name": self.name_of(key).name,
+            "name": self.id_of(key).name,
             "namespace": key.namespace,
             "labels": binding_labels(key, &self.installation),
             "annotations": binding_annotations(key, &self.term, op),
@@ -391,8 +308,8 @@ impl Engine {
 
     pub(super) fn send(&mut self, key: BindingKey, verb: Verb, purpose: Purpose) {
         self.queue.begin(&key);
-        let name = self.name_of(&key);
-        let write = Write { namespace: name.namespace, name: name.name, verb };
+        let id = self.id_of(&key);
+        let write = Write { namespace: id.namespace, name: id.name, verb };
         let writer = self.writer.clone();
         self.spawn(async move {
             let answer = writer.write(&write).await;
@@ -403,7 +320,7 @@ impl Engine {
     /// Takes in what ended.
     ///
     /// # Errors
-    /// When this process no longer leads.
+    /// When this process no longer leads, or a journal is lost.
     pub(super) fn done(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Write(done) => self.written(done),
@@ -427,7 +344,6 @@ impl Engine {
             self.granting.landed();
         }
         let full = format!("{}/{}", write.namespace, write.name);
-        let cause = Cause::Repair;
         let sent = match &write.verb {
             Verb::Post(body) | Verb::Put(body) => body["metadata"]["annotations"][crate::api::names::OP].as_str().unwrap_or_default().to_owned(),
             Verb::Delete { .. } => String::new(),
@@ -436,7 +352,7 @@ impl Engine {
         match answer {
             Answer::Written(object) => {
                 self.world.bindings.put(full.clone(), (*object).clone());
-                self.note(&full, Observed::of(&object), &cause);
+                self.note(&full, Observed::of(&object));
                 self.went_well(&key, purpose, false);
             }
             Answer::Gone => {
@@ -447,31 +363,32 @@ impl Engine {
             }
             Answer::Other(object) => {
                 let found = Observed::of(&object);
-                let ours = found.as_ref().is_some_and(|f| crate::access::names::is_known(f, &key, &self.installation));
-                let landed = !sent.is_empty() && found.as_ref().and_then(|f| f.op.as_deref()) == Some(sent.as_str());
-                self.note(&full, found, &cause);
+                let ours = found.as_ref().is_some_and(|f| is_known(f, &key, &self.installation));
+                let grants = matches!(purpose, Purpose::Grant(_));
+                let landed = grants && found.as_ref().and_then(|f| f.op.as_deref()) == Some(sent.as_str());
+                self.note(&full, found);
                 if ours && landed {
                     self.went_well(&key, purpose, false);
                 } else {
                     if !ours {
-                        self.foreign.insert(key.clone());
-                        self.fails(&key, &format!("a RoleBinding {full} is there that is not Rolecall's: delete or rename it"));
+                        let message = format!("the RoleBinding {full} stands where {key} is to be, and is not Rolecall's: it is left alone; delete it, and Rolecall makes its own");
+                        self.fails(&key, Failure { refusal: Refusal::new("ForeignBinding", message), human: true });
                         self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
                         again = false;
                     }
-                    self.void(&key, purpose);
+                    self.void(purpose);
                 }
             }
             Answer::Fenced(message) => {
                 tracing::debug!(message, "refused by the fence");
-                self.void(&key, purpose);
+                self.void(purpose);
                 self.ask_lease();
                 self.queue.retry(key.clone(), Instant::now());
                 again = false;
             }
             Answer::Refused(message) => again = self.refused(&key, &write, purpose, &message),
             Answer::NamespaceGoing => {
-                self.void(&key, purpose);
+                self.void(purpose);
                 again = false;
             }
             Answer::Unknown(message) => {
@@ -493,7 +410,7 @@ impl Engine {
             }
         }
         if again {
-            self.queue.add(key, cause);
+            self.queue.add(key);
         }
         self.statuses_soon();
     }
@@ -503,34 +420,23 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(&key.owner) {
             owner.failing.remove(key);
         }
-        let name = self.name_of(key);
         match purpose {
-            Purpose::Remove { removals, why } => {
+            Purpose::Remove(removals) => {
                 self.must_delete.remove(key);
-                let usernames: Vec<Arc<str>> = removals.iter().filter_map(|r| r.subject.username()).map(Arc::from).collect();
-                for removal in removals.iter().filter(|r| r.class == Class::Foreign) {
-                    tracing::warn!(binding = %key, kind = removal.subject.kind, "took away a subject that somebody else had written");
-                }
-                if whole || !usernames.is_empty() {
-                    self.recorder.now(Record::Removed { binding: name, usernames, whole, why });
-                }
-                self.settle_after_write(key);
+                self.record_removals(key, &removals, whole);
             }
             Purpose::Grant(planned) => {
-                self.recorder.soon(Record::Outcome { binding: name.clone(), intent: planned.intent, result: Outcome::Done });
-                if !planned.removed.is_empty() {
-                    self.recorder.now(Record::Removed { binding: name, usernames: planned.removed.clone(), whole: false, why: planned.why.clone() });
+                let uid = self.observed.get(key).map(|o| o.uid.clone()).unwrap_or_default();
+                self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Done { uid } });
+                if !planned.removals.is_empty() {
+                    self.record_removals(key, &planned.removals, false);
                 }
-                self.settle_after_write(key);
                 // Whoever waited for this may go now.
                 let waiting: Vec<BindingKey> = self.waiting.keys().filter(|w| w.owner == key.owner && w.namespace == key.namespace).cloned().collect();
-                waiting.into_iter().for_each(|w| self.queue.add(w, Cause::Repair));
+                waiting.into_iter().for_each(|w| self.queue.add(w));
             }
-            Purpose::Settle => self.settle_after_write(key),
+            Purpose::Settle => {}
         }
-    }
-
-    fn settle_after_write(&mut self, key: &BindingKey) {
         match self.unsettled.get(key) {
             Some(Unsettled::Post) if self.observed.contains_key(key) => {
                 self.tombstones.insert(key.clone());
@@ -542,49 +448,43 @@ impl Engine {
     }
 
     /// A grant that did not come about, for a reason that is no refusal.
-    pub(super) fn void(&mut self, key: &BindingKey, purpose: Purpose) {
+    pub(super) fn void(&mut self, purpose: Purpose) {
         if let Purpose::Grant(planned) = purpose {
-            let binding = self.name_of(key);
-            self.recorder.soon(Record::Outcome { binding, intent: planned.intent, result: Outcome::Void });
+            self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Void });
         }
     }
 
     /// Kubernetes refuses. Whether to look again at once.
     fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) -> bool {
+        let message: String = message.chars().take(1024).collect();
+        let failure = |human| Failure { refusal: Refusal::new("WriteRefused", format!("{key}: {message}")), human };
         match purpose {
-            Purpose::Remove { .. } => {
+            Purpose::Remove(_) | Purpose::Settle => {
                 // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again.
-                tracing::warn!(binding = %key, message, "a revocation was refused");
+                tracing::warn!(binding = %key, message, "a write that grants nothing was refused");
                 if matches!(write.verb, Verb::Put(_)) && self.must_delete.insert(key.clone()) {
                     self.ask_lease();
                     return true;
                 }
-                self.fails(key, message);
+                self.fails(key, failure(false));
                 self.queue.retry(key.clone(), Instant::now());
             }
             Purpose::Grant(planned) => {
-                let result = Outcome::Refused { message: cut(message) };
-                let binding = self.name_of(key);
-                self.recorder.soon(Record::Outcome { binding, intent: planned.intent, result });
-                self.fails(key, message);
+                self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Refused { reason: message.clone() } });
+                self.fails(key, failure(true));
                 self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
-            }
-            Purpose::Settle => {
-                // Whoever may not even write this cannot have written the lost one after it either, once that is settled otherwise.
-                self.fails(key, message);
-                if matches!(write.verb, Verb::Put(_)) {
-                    self.must_delete.insert(key.clone());
-                }
-                self.queue.retry(key.clone(), Instant::now());
             }
         }
         false
     }
 
-    fn fails(&mut self, key: &BindingKey, message: &str) {
+    fn fails(&mut self, key: &BindingKey, failure: Failure) {
         if let Some(owner) = self.owners.get_mut(&key.owner) {
-            owner.failing.insert(key.clone(), cut(message));
+            owner.failing.insert(key.clone(), failure);
         }
+        let waiting: BTreeSet<BindingKey> = self.waiting.keys().filter(|w| w.owner == key.owner && w.namespace == key.namespace).cloned().collect();
+        waiting.into_iter().for_each(|w| self.queue.add(w));
+        self.statuses_soon();
     }
 
     fn ask_lease(&mut self) {
@@ -604,21 +504,9 @@ impl Engine {
     }
 }
 
-fn everybody(observed: &Observed, removals: &[Removal]) -> Vec<Removal> {
-    let one = |subject: &SubjectRef| {
-        let known = removals.iter().find(|r| r.subject == *subject).cloned();
-        known.unwrap_or_else(|| Removal { subject: subject.clone(), person: None, class: Class::Other })
-    };
-    observed.subjects.iter().map(one).collect()
-}
-
 fn subject(subject: &SubjectRef) -> Value {
     match &subject.namespace {
         Some(namespace) => json!({"kind": subject.kind, "name": subject.name, "namespace": namespace}),
         None => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": subject.kind, "name": subject.name}),
     }
-}
-
-fn cut(message: &str) -> String {
-    message.chars().take(1024).collect()
 }

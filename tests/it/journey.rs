@@ -149,7 +149,7 @@ async fn two_sources_and_groups_of_one_name_neither_take_nor_break_a_grant() {
     let twin = entra.user("ada@corp.example").await;
     let twins = entra.group("Other", &[&twin]).await;
     system.apply(&system.mapping("RoleMapping", Some("names-a"), "n", rule("names-entra", "Other", "edit")));
-    system.until_condition("rolemapping", Some("names-a"), "n", "UsernameConflict", "True", "").await;
+    system.until_condition("scimsource", None, "names-entra", "UsernameConflict", "True", "").await;
     assert!(!system.may("oidc:ada@corp.example", EDIT, "names-a").await, "the one who bore the name first has it");
     let (status, _) = entra.try_get(&format!("/Users/{ada}")).await.expect("an answer");
     assert_eq!(status, 404, "an id of another source is not there");

@@ -41,16 +41,31 @@ pub(super) enum Node {
     Variable(String),
     List(Vec<Node>),
     /// `a.b`, or `has(a.b)`.
-    Select { of: Box<Node>, field: String, test: bool },
+    Select {
+        of: Box<Node>,
+        field: String,
+        test: bool,
+    },
     /// `a[b]`; `optional` for `a.?b` and `a[?b]`.
-    Index { of: Box<Node>, at: Box<Node>, optional: bool },
+    Index {
+        of: Box<Node>,
+        at: Box<Node>,
+        optional: bool,
+    },
     If(Box<[Node; 3]>),
     And(Box<[Node; 2]>),
     Or(Box<[Node; 2]>),
     NotFalse(Box<Node>),
-    Call { function: Function, target: Option<Box<Node>>, args: Vec<Node> },
+    Call {
+        function: Function,
+        target: Option<Box<Node>>,
+        args: Vec<Node>,
+    },
     /// `target.matches('literal')`, with the pattern compiled.
-    Matches { target: Box<Node>, pattern: Box<Regex> },
+    Matches {
+        target: Box<Node>,
+        pattern: Box<Regex>,
+    },
     Loop(Box<Loop>),
 }
 
@@ -68,7 +83,11 @@ pub(super) struct Loop {
 
 /// Compiles an expression.
 pub(super) fn compile(text: &str) -> Result<Node, CompileError> {
-    let whole = |message: String| CompileError { line: 1, column: 1, message };
+    let whole = |message: String| CompileError {
+        line: 1,
+        column: 1,
+        message,
+    };
     if text.len() > EXPRESSION_MAX {
         return Err(whole(format!("the expression has {} bytes; at most {EXPRESSION_MAX}", text.len())));
     }
@@ -76,7 +95,10 @@ pub(super) fn compile(text: &str) -> Result<Node, CompileError> {
         return Err(whole("the expression is empty; for example: 'oidc:' + user.userName".to_owned()));
     }
     nesting(text)?;
-    let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(PARSER_DEPTH).error_recovery_limit(4);
+    let parser = Parser::new()
+        .enable_optional_syntax(true)
+        .max_recursion_depth(PARSER_DEPTH)
+        .error_recovery_limit(4);
     let (expr, source) = parser.parse_with_source_info(text).map_err(|errors| parse_error(text, &errors))?;
     let mut compiler = Compiler {
         text,
@@ -207,11 +229,19 @@ impl Compiler<'_> {
         if call.target.is_none() {
             match (name, call.args.as_slice()) {
                 (operators::CONDITIONAL, [a, b, c]) => {
-                    let parts = [self.node(a, depth, loops)?, self.node(b, depth, loops)?, self.node(c, depth, loops)?];
+                    let parts = [
+                        self.node(a, depth, loops)?,
+                        self.node(b, depth, loops)?,
+                        self.node(c, depth, loops)?,
+                    ];
                     return Ok(Node::If(Box::new(parts)));
                 }
-                (operators::LOGICAL_AND, [a, b]) => return Ok(Node::And(Box::new([self.node(a, depth, loops)?, self.node(b, depth, loops)?]))),
-                (operators::LOGICAL_OR, [a, b]) => return Ok(Node::Or(Box::new([self.node(a, depth, loops)?, self.node(b, depth, loops)?]))),
+                (operators::LOGICAL_AND, [a, b]) => {
+                    return Ok(Node::And(Box::new([self.node(a, depth, loops)?, self.node(b, depth, loops)?])));
+                }
+                (operators::LOGICAL_OR, [a, b]) => {
+                    return Ok(Node::Or(Box::new([self.node(a, depth, loops)?, self.node(b, depth, loops)?])));
+                }
                 (operators::NOT_STRICTLY_FALSE, [a]) => return Ok(Node::NotFalse(self.boxed(a, depth, loops)?)),
                 (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [of, at]) => {
                     return Ok(Node::Index {
@@ -228,9 +258,16 @@ impl Compiler<'_> {
         }
         let count = call.args.len();
         let Some(function) = Function::find(name, call.target.is_some(), count) else {
-            let shape = if call.target.is_some() { "as a member function" } else { "as a function" };
+            let shape = if call.target.is_some() {
+                "as a member function"
+            } else {
+                "as a function"
+            };
             let known = Function::names();
-            return Err(self.error(expr, format!("{name:?} with {count} arguments is not known {shape}; there are {known}")));
+            return Err(self.error(
+                expr,
+                format!("{name:?} with {count} arguments is not known {shape}; there are {known}"),
+            ));
         };
         let target = call.target.as_deref().map(|t| self.boxed(t, depth, loops)).transpose()?;
         let args = call.args.iter().map(|a| self.node(a, depth, loops)).collect::<Result<_, _>>()?;
@@ -291,7 +328,10 @@ fn collect(node: &Node, found: &mut BTreeSet<String>) -> bool {
         Node::Matches { target, .. } => collect(target, found),
         Node::Loop(l) => {
             // a loop variable that is called `user` hides it; then nothing is known
-            l.variable != "user" && [&l.range, &l.start, &l.condition, &l.step, &l.end].into_iter().all(|n| collect(n, found))
+            l.variable != "user"
+                && [&l.range, &l.start, &l.condition, &l.step, &l.end]
+                    .into_iter()
+                    .all(|n| collect(n, found))
         }
     }
 }

@@ -9,8 +9,8 @@ use super::compile::{Loop, Node};
 use super::functions;
 use super::value::Value;
 
-/// What one evaluation may use: steps and bytes together. About 5 ms at most.
-const FUEL: usize = 1 << 20;
+/// What one evaluation may use: steps and bytes together. A usual one takes some 50; the worst take some 10 ms.
+const FUEL: usize = 1 << 18;
 
 /// What is left.
 pub(super) struct Fuel(usize);
@@ -94,7 +94,12 @@ fn eval<'a>(node: &Node, scope: &Scope<'a, '_>, fuel: &mut Fuel) -> Outcome<'a> 
         Node::If(parts) => match eval(&parts[0], scope, fuel)? {
             Value::Bool(true) => return eval(&parts[1], scope, fuel),
             Value::Bool(false) => return eval(&parts[2], scope, fuel),
-            other => return Err(Fault::failed(format!("the condition before ? is {}, not a bool", other.type_name()))),
+            other => {
+                return Err(Fault::failed(format!(
+                    "the condition before ? is {}, not a bool",
+                    other.type_name()
+                )));
+            }
         },
         Node::And(parts) => return logic(parts, false, scope, fuel),
         Node::Or(parts) => return logic(parts, true, scope, fuel),
@@ -139,7 +144,10 @@ fn variable<'a>(name: &str, scope: &Scope<'a, '_>, fuel: &mut Fuel) -> Outcome<'
 fn select<'a>(of: Value<'a>, field: &str, test: bool) -> Outcome<'a> {
     match of {
         Value::Object(map) if test => Ok(Value::Bool(map.contains_key(field))),
-        Value::Object(map) => map.get(field).map(Value::from_json).ok_or_else(|| Fault::failed(format!("no such attribute: {field}"))),
+        Value::Object(map) => map
+            .get(field)
+            .map(Value::from_json)
+            .ok_or_else(|| Fault::failed(format!("no such attribute: {field}"))),
         // an optional's fields are optional
         Value::Optional(None) => Ok(if test { Value::Bool(false) } else { Value::Optional(None) }),
         Value::Optional(Some(inner)) if test => select(*inner, field, true),

@@ -82,7 +82,8 @@ pub(super) fn call<'a>(function: Function, args: &[Value<'a>], fuel: &mut Fuel) 
         }
         (F::Add, [a, b]) => match (a.elements(), b.elements()) {
             (Some(n), Some(m)) => {
-                fuel.burn(if matches!(a, V::List(_)) { m } else { n + m })?;
+                // a shared list copies the piece that it grows at
+                fuel.burn(if matches!(a, V::List(_)) { 64 + m } else { n + m })?;
                 let mut list = match a {
                     V::List(list) => list.clone(),
                     _ => (0..n).filter_map(|i| a.element(i)).collect(),
@@ -227,7 +228,9 @@ fn of_text<'a>(function: Function, text: &str, args: &[Value<'a>], fuel: &mut Fu
                 _ => return Err(Fault::failed("substring: the end is no int")),
             };
             if *start < 0 || *start > end || end > count {
-                return Err(Fault::failed(format!("substring: {start} to {end} is out of range, the text has {count} characters")));
+                return Err(Fault::failed(format!(
+                    "substring: {start} to {end} is out of range, the text has {count} characters"
+                )));
             }
             let (skip, take) = (place(*start), place(end - start));
             V::text(text.chars().skip(skip).take(take).collect::<String>())
@@ -235,7 +238,9 @@ fn of_text<'a>(function: Function, text: &str, args: &[Value<'a>], fuel: &mut Fu
         (F::CharAt, [V::Int(at)]) => {
             let count = index(text.chars().count());
             if *at < 0 || *at > count {
-                return Err(Fault::failed(format!("charAt: {at} is out of range, the text has {count} characters")));
+                return Err(Fault::failed(format!(
+                    "charAt: {at} is out of range, the text has {count} characters"
+                )));
             }
             V::text(text.chars().nth(place(*at)).map(String::from).unwrap_or_default())
         }
@@ -243,7 +248,10 @@ fn of_text<'a>(function: Function, text: &str, args: &[Value<'a>], fuel: &mut Fu
         (F::LastIndexOf, [V::Text(other)]) => V::Int(text.rfind(other.as_ref()).map_or(-1, |i| index(text[..i].chars().count()))),
         _ => {
             let given = types(args);
-            return Err(Fault::failed(format!("{} of a string cannot be applied to ({given})", function.name())));
+            return Err(Fault::failed(format!(
+                "{} of a string cannot be applied to ({given})",
+                function.name()
+            )));
         }
     })
 }

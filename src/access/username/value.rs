@@ -173,7 +173,9 @@ fn size(json: &Json, limit: usize) -> usize {
             .unwrap_or(limit),
         Json::Object(o) => o
             .iter()
-            .try_fold(2_usize, |sum, (k, v)| Some(sum + k.len() + 4 + size(v, limit)).filter(|s| *s < limit))
+            .try_fold(2_usize, |sum, (k, v)| {
+                Some(sum + k.len() + 4 + size(v, limit)).filter(|s| *s < limit)
+            })
             .unwrap_or(limit),
     }
 }

@@ -1,0 +1,185 @@
+//! What the access journal holds: what was to be granted, what became of it, and what was taken away. Its fold is the ledger.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::shard::Prefix;
+use crate::access::why::Why;
+use crate::api::mapping::RoleRef;
+
+/// A person as the ledger remembers whom something was granted to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grantee {
+    /// The username, as the API server sees it.
+    pub username: String,
+    /// The person's source.
+    pub source: String,
+    /// The person's id there.
+    pub user: Uuid,
+    /// The person's number there.
+    pub n: u32,
+    /// The number of the group through which, there.
+    pub via: u32,
+}
+
+impl Grantee {
+    /// Whether it is the same person, whatever the username.
+    pub fn is_person(&self, other: &Self) -> bool {
+        self.source == other.source && self.n == other.n && self.user == other.user
+    }
+}
+
+/// Where a binding is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindingId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Create or update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// A POST: until its name stands, it may still come.
+    Create,
+    /// A PUT, bound to a UID and a resourceVersion.
+    Update,
+}
+
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Outcome {
+    /// It is written.
+    Done {
+        /// The binding's UID.
+        uid: String,
+    },
+    /// Kubernetes refused it.
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// It did not come to pass, and cannot any more.
+    Void,
+}
+
+/// One reason, and the people to whom it applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// The reason.
+    pub why: Why,
+    /// The usernames, sorted.
+    pub usernames: Vec<String>,
+}
+
+/// One record. Unknown kinds and fields stop a reader: it grants nothing more until it is upgraded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "e", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Event {
+    /// A leader began.
+    Began {
+        /// `<holderIdentity>/<leaseTransitions>`.
+        term: String,
+    },
+    /// A mapping was first seen, or has another UID, or its CRD has.
+    MappingSeen {
+        /// Which.
+        key: MappingKey,
+        /// The object's UID.
+        uid: String,
+        /// The UID of its CustomResourceDefinition.
+        crd: String,
+    },
+    /// A mapping's deletion counts.
+    MappingEnded {
+        /// Which.
+        key: MappingKey,
+        /// How it was recognised.
+        why: String,
+    },
+    /// A source was first seen, or has another UID, or its CRD has.
+    SourceSeen {
+        /// Which.
+        name: String,
+        /// The object's UID.
+        uid: String,
+        /// The UID of its CustomResourceDefinition.
+        crd: String,
+    },
+    /// A source's deletion counts.
+    SourceEnded {
+        /// Which.
+        name: String,
+    },
+    /// Something is going to be granted; it is not written yet.
+    Intent {
+        /// Its number in the batch: the object carries `<index>/<op>`.
+        op: u32,
+        /// Where.
+        binding: BindingId,
+        /// By which mapping.
+        owner: MappingKey,
+        /// Which role.
+        role: RoleRef,
+        /// Which part of the mapping's people.
+        shard: Prefix,
+        /// How it is written.
+        action: Action,
+        /// To whom.
+        adds: Vec<Grantee>,
+        /// Why, each reason once.
+        why: Vec<Reason>,
+    },
+    /// What became of it.
+    Outcome {
+        /// The index of the intent's batch, and its number there.
+        intent: (i64, u32),
+        /// What became of it.
+        result: Outcome,
+    },
+    /// Something was taken away.
+    Removed {
+        /// Where.
+        binding: BindingId,
+        /// From whom: usernames, sorted. A subject that was never recorded is named in `why` only.
+        usernames: Vec<String>,
+        /// The binding is gone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        whole: bool,
+        /// Why, each reason once.
+        why: Vec<Reason>,
+    },
+}
+
+/// Reasons, each once, with the people to whom it applies.
+pub fn reasons<'a>(all: impl IntoIterator<Item = (&'a str, &'a Why)>) -> Vec<Reason> {
+    let mut by_why: std::collections::BTreeMap<&Why, Vec<String>> = std::collections::BTreeMap::new();
+    for (username, why) in all {
+        by_why.entry(why).or_default().push(username.to_owned());
+    }
+    let sorted = |(why, mut usernames): (&Why, Vec<String>)| {
+        usernames.sort_unstable();
+        usernames.dedup();
+        Reason {
+            why: why.clone(),
+            usernames,
+        }
+    };
+    by_why.into_iter().map(sorted).collect()
+}
+
+impl BindingId {
+    /// Where the binding of that key is.
+    pub fn of(key: &BindingKey, class: &str) -> Self {
+        Self {
+            namespace: key.namespace.clone(),
+            name: crate::access::names::binding_name(key, class),
+        }
+    }
+}

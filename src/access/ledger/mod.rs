@@ -1,0 +1,289 @@
+//! The ledger: what was granted to whom, as the fold of the access journal. No clock, and no decision: what to do with it is in `diff` and `deletion`.
+
+mod event;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use jiff::Timestamp;
+
+use super::key::{BindingKey, MappingKey};
+use super::shard::Prefix;
+use crate::api::mapping::RoleRef;
+
+pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
+
+/// What was granted, and what is under way. A clone costs nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    bindings: OrdMap<BindingId, Arc<Binding>>,
+    by_owner: OrdMap<MappingKey, OrdSet<BindingId>>,
+    intents: OrdMap<(i64, u32), Arc<Intent>>,
+    open_by_binding: OrdMap<BindingId, OrdSet<(i64, u32)>>,
+    mappings: OrdMap<MappingKey, Seen>,
+    sources: OrdMap<Arc<str>, Seen>,
+    term: Arc<str>,
+    counts: Counts,
+    last_change: OrdMap<MappingKey, Timestamp>,
+}
+
+/// A binding as far as the journal tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Which one.
+    pub key: BindingKey,
+    /// The object's UID, once it stands.
+    pub uid: Option<Arc<str>>,
+    /// Who holds it, by username.
+    pub subjects: OrdMap<Arc<str>, Arc<Grantee>>,
+}
+
+/// A grant that is recorded, and of which nobody has said yet what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// Which binding.
+    pub key: BindingKey,
+    /// Where it is.
+    pub binding: BindingId,
+    /// How it is written.
+    pub action: Action,
+    /// To whom.
+    pub adds: Vec<Arc<Grantee>>,
+}
+
+/// A mapping or source as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The object's UID.
+    pub uid: String,
+    /// The UID of its CRD.
+    pub crd: String,
+}
+
+/// For metrics and summaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Grants that were made, since the beginning.
+    pub granted: u64,
+    /// Grants that were taken away.
+    pub removed: u64,
+    /// Intents that were refused.
+    pub refused: u64,
+}
+
+impl Ledger {
+    /// Takes one record in. The only way it changes; total: what makes no sense changes nothing.
+    pub fn apply(&mut self, index: i64, time: Timestamp, event: &Event) {
+        match event {
+            Event::Began { term } => self.term = term.as_str().into(),
+            Event::MappingSeen { key, uid, crd } => {
+                self.mappings.insert(key.clone(), seen(uid, crd));
+            }
+            Event::MappingEnded { key, .. } => {
+                self.mappings.remove(key);
+                self.last_change.remove(key);
+            }
+            Event::SourceSeen { name, uid, crd } => {
+                self.sources.insert(name.as_str().into(), seen(uid, crd));
+            }
+            Event::SourceEnded { name } => {
+                self.sources.remove(name.as_str());
+            }
+            Event::Intent {
+                op,
+                binding,
+                owner,
+                role,
+                shard,
+                action,
+                adds,
+                ..
+            } => {
+                let key = key_of(owner, role, &binding.namespace, *shard);
+                self.open((index, *op), key, binding, *action, adds);
+            }
+            Event::Outcome { intent, result } => self.close(*intent, result, time),
+            Event::Removed {
+                binding, usernames, whole, ..
+            } => self.remove(binding, usernames, *whole, time),
+        }
+    }
+
+    fn open(&mut self, intent: (i64, u32), key: BindingKey, binding: &BindingId, action: Action, adds: &[Grantee]) {
+        self.by_owner.entry(key.owner.clone()).or_default().insert(binding.clone());
+        self.open_by_binding.entry(binding.clone()).or_default().insert(intent);
+        let intended = Intent {
+            key,
+            binding: binding.clone(),
+            action,
+            adds: adds.iter().cloned().map(Arc::new).collect(),
+        };
+        self.intents.insert(intent, Arc::new(intended));
+    }
+
+    fn close(&mut self, id: (i64, u32), result: &Outcome, time: Timestamp) {
+        let Some(intent) = self.intents.remove(&id) else { return };
+        if let Some(open) = self.open_by_binding.get_mut(&intent.binding) {
+            open.remove(&id);
+            if open.is_empty() {
+                self.open_by_binding.remove(&intent.binding);
+            }
+        }
+        match result {
+            Outcome::Done { uid } => {
+                let binding = self.bindings.entry(intent.binding.clone()).or_insert_with(|| {
+                    Arc::new(Binding {
+                        key: intent.key.clone(),
+                        uid: None,
+                        subjects: OrdMap::new(),
+                    })
+                });
+                let binding = Arc::make_mut(binding);
+                binding.uid = Some(uid.as_str().into());
+                for grantee in &intent.adds {
+                    binding.subjects.insert(grantee.username.as_str().into(), grantee.clone());
+                }
+                self.counts.granted += intent.adds.len() as u64;
+                self.last_change.insert(intent.key.owner.clone(), time);
+            }
+            Outcome::Refused { .. } => self.counts.refused += 1,
+            Outcome::Void => {}
+        }
+        self.forget_if_empty(&intent.binding, &intent.key.owner);
+    }
+
+    fn remove(&mut self, id: &BindingId, usernames: &[String], whole: bool, time: Timestamp) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let binding = Arc::make_mut(binding);
+        let before = binding.subjects.len();
+        for username in usernames {
+            binding.subjects.remove(username.as_str());
+        }
+        if whole {
+            binding.subjects.clear();
+            binding.uid = None;
+        }
+        let owner = binding.key.owner.clone();
+        self.counts.removed += (before - binding.subjects.len()) as u64;
+        self.last_change.insert(owner.clone(), time);
+        if whole {
+            self.bindings.remove(id);
+        }
+        self.forget_if_empty(id, &owner);
+    }
+
+    /// A binding without people and without an intent is nobody's any more: what stands there empty, if anything, is found by its labels.
+    fn forget_if_empty(&mut self, id: &BindingId, owner: &MappingKey) {
+        if self.open_by_binding.contains_key(id) || self.bindings.get(id).is_some_and(|b| !b.subjects.is_empty()) {
+            return;
+        }
+        self.bindings.remove(id);
+        if let Some(ids) = self.by_owner.get_mut(owner) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_owner.remove(owner);
+            }
+        }
+    }
+
+    /// One binding.
+    pub fn binding(&self, id: &BindingId) -> Option<&Arc<Binding>> {
+        self.bindings.get(id)
+    }
+
+    /// All bindings in which somebody holds something.
+    pub fn bindings(&self) -> impl Iterator<Item = (&BindingId, &Arc<Binding>)> {
+        self.bindings.iter()
+    }
+
+    /// The bindings of a mapping, those of open intents among them.
+    pub fn of_owner(&self, owner: &MappingKey) -> impl Iterator<Item = (&BindingId, BindingKey)> {
+        let ids = self.by_owner.get(owner).into_iter().flatten();
+        ids.filter_map(|id| Some((id, self.key(id)?)))
+    }
+
+    /// The mappings that have bindings or open intents, known or not.
+    pub fn owners(&self) -> impl Iterator<Item = &MappingKey> {
+        self.by_owner.keys()
+    }
+
+    /// What the journal knows of the binding there: its key.
+    pub fn key(&self, id: &BindingId) -> Option<BindingKey> {
+        if let Some(binding) = self.bindings.get(id) {
+            return Some(binding.key.clone());
+        }
+        let open = self.open_by_binding.get(id)?.get_max()?;
+        self.intents.get(open).map(|intent| intent.key.clone())
+    }
+
+    /// Who holds that username there, or is about to by an open intent: the newest record counts.
+    pub fn grantee(&self, id: &BindingId, username: &str) -> Option<&Arc<Grantee>> {
+        let open = self.open_by_binding.get(id).into_iter().flat_map(|open| open.iter().rev());
+        let intended = open
+            .filter_map(|intent| self.intents.get(intent))
+            .find_map(|intent| intent.adds.iter().find(|g| g.username == username));
+        intended.or_else(|| self.bindings.get(id)?.subjects.get(username))
+    }
+
+    /// The open intents, oldest first.
+    pub fn open_intents(&self) -> impl Iterator<Item = (&(i64, u32), &Arc<Intent>)> {
+        self.intents.iter()
+    }
+
+    /// The open intents of one binding, oldest first.
+    pub fn open_intents_of(&self, id: &BindingId) -> impl Iterator<Item = (&(i64, u32), &Arc<Intent>)> {
+        let open = self.open_by_binding.get(id).into_iter().flatten();
+        open.filter_map(|intent| self.intents.get_key_value(intent))
+    }
+
+    /// The mappings that are known and did not end.
+    pub fn mappings(&self) -> impl Iterator<Item = (&MappingKey, &Seen)> {
+        self.mappings.iter()
+    }
+
+    /// One of them.
+    pub fn mapping(&self, key: &MappingKey) -> Option<&Seen> {
+        self.mappings.get(key)
+    }
+
+    /// The sources that are known and did not end.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Seen)> {
+        self.sources.iter().map(|(name, seen)| (&**name, seen))
+    }
+
+    /// One of them.
+    pub fn source(&self, name: &str) -> Option<&Seen> {
+        self.sources.get(name)
+    }
+
+    /// The newest term that began.
+    pub fn term(&self) -> &str {
+        &self.term
+    }
+
+    /// For metrics and summaries.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When the access that a mapping gives last changed.
+    pub fn last_change(&self, owner: &MappingKey) -> Option<Timestamp> {
+        self.last_change.get(owner).copied()
+    }
+}
+
+fn seen(uid: &str, crd: &str) -> Seen {
+    Seen {
+        uid: uid.to_owned(),
+        crd: crd.to_owned(),
+    }
+}
+
+fn key_of(owner: &MappingKey, role: &RoleRef, namespace: &str, shard: Prefix) -> BindingKey {
+    BindingKey {
+        owner: owner.clone(),
+        role: role.clone(),
+        namespace: namespace.to_owned(),
+        prefix: shard,
+    }
+}

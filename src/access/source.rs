@@ -1,0 +1,57 @@
+//! A source, compiled: what can be wrong with its spec is found here, once. How it is served is the gateway's business.
+
+use std::sync::Arc;
+
+use super::policy::Refusal;
+use super::username::Expression;
+use crate::api::source::{AllowedNamespaces, ScimSource};
+
+/// A compiled source.
+#[derive(Clone, Debug)]
+pub struct CompiledSource {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The object's UID.
+    pub uid: String,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// How its users appear to the API server.
+    pub username: Expression,
+    /// Which namespaces' RoleMappings may use it.
+    pub allowed: Option<AllowedNamespaces>,
+    /// Holds new grants to its people.
+    pub suspend: bool,
+}
+
+impl CompiledSource {
+    /// Compiles a source and checks its examples. One that fails is frozen: its people get nothing new, and lose nothing by it.
+    pub fn of(object: &ScimSource) -> Result<Self, Refusal> {
+        let meta = &object.metadata;
+        let Some(name) = &meta.name else {
+            return Err(Refusal::new("InvalidSpec", "the object has no name"));
+        };
+        let subject = &object.spec.subject;
+        let username = Expression::compile(&subject.username).map_err(|error| {
+            Refusal::new(
+                "InvalidExpression",
+                format!("spec.subject.username {:?}: {error}", subject.username),
+            )
+        })?;
+        let wrong = username.check(subject.examples.iter().map(|example| (&example.user, example.expect.as_str())));
+        if !wrong.is_empty() {
+            let message = format!(
+                "spec.subject.username does not yield what spec.subject.examples expect: {}; correct the one or the other, nothing new is granted until then",
+                wrong.join("; ")
+            );
+            return Err(Refusal::new("ExampleMismatch", message));
+        }
+        Ok(Self {
+            name: name.as_str().into(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            username,
+            allowed: object.spec.allowed_namespaces.clone(),
+            suspend: object.spec.suspend,
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! The status of a mapping.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Failure, GROUPS_MAX, Held, Standing, cut, group_status, list, number, refusals};
+use crate::access::desired::Live;
+use crate::access::gate::Hold;
+use crate::access::policy::Refusal;
+use crate::api::conditions::{self, Set};
+use crate::api::mapping::MappingStatus;
+use crate::api::source::GroupStatus;
+use crate::directory::Directory;
+
+/// All that a mapping's status is made from.
+#[derive(Clone, Debug)]
+pub struct MappingReport<'a> {
+    /// The object's generation.
+    pub generation: i64,
+    /// `spec.suspend`.
+    pub suspend: bool,
+    /// The mapping as it was evaluated, or what is wrong with its spec.
+    pub live: Result<Live<'a>, &'a Refusal>,
+    /// The directory.
+    pub directory: &'a Directory,
+    /// Sources that do not allow the mapping's namespace.
+    pub source_refusals: &'a [Refusal],
+    /// Sources that the spec names and that do not exist.
+    pub missing_sources: &'a [String],
+    /// Sources that exist and are stalled, or not proved.
+    pub stalled_sources: &'a [String],
+    /// People whose username must not or may not be granted anything.
+    pub refused_people: usize,
+    /// What the gate holds.
+    pub held: &'a Held,
+    /// What is the case, though it may hold nothing at the moment.
+    pub holds: &'a BTreeSet<Hold>,
+    /// What was refused.
+    pub failures: &'a [Failure],
+    /// How many writes are still to be done.
+    pub pending: usize,
+    /// How many bindings there are.
+    pub bindings: usize,
+    /// When its access last changed.
+    pub last_change: Option<Timestamp>,
+}
+
+/// The status. The same report and old status give the same status: compare, and write only what differs.
+pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Time) -> MappingStatus {
+    let mut set = standing(report).conditions();
+    set.extend(beside(report));
+    let (people, namespaces, unmatched) = match &report.live {
+        Ok(live) => (live.people.len(), live.targets.namespaces().len(), live.selected.unmatched.len()),
+        Err(_) => (0, 0, 0),
+    };
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    MappingStatus {
+        observed_generation: report.generation,
+        conditions: conditions::update(&old.conditions, &set, report.generation, now),
+        mode: if report.suspend { "Suspended" } else { "Enforce" }.to_owned(),
+        summary: cut(&summary(report), 512),
+        people: count(people),
+        namespaces: count(namespaces),
+        bindings: count(report.bindings),
+        unmatched_groups: count(unmatched),
+        last_change_time: report.last_change.map(|time| second(time).to_string()),
+        groups: groups(report),
+    }
+}
+
+/// To the second: a status shows no more.
+fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn standing(report: &MappingReport<'_>) -> Standing {
+    let live = match &report.live {
+        Ok(live) => live,
+        Err(refusal) => {
+            return Standing::Stalled(
+                refusal.reason.to_owned(),
+                format!("{}; what was granted stays until it is corrected", refusal.message),
+            );
+        }
+    };
+    let mut refused: Vec<Refusal> = live.targets.refusals.clone();
+    refused.extend(report.source_refusals.iter().cloned());
+    refused.extend(report.failures.iter().filter(|f| f.human).map(|f| f.refusal.clone()));
+    if !refused.is_empty() {
+        let (reason, message) = refusals(&refused);
+        return Standing::Stalled(reason, message);
+    }
+    if !report.missing_sources.is_empty() {
+        let message = format!(
+            "there is no ScimSource {}: create it, or correct spec.sources",
+            list(report.missing_sources)
+        );
+        return Standing::Retrying("DependencyNotReady".to_owned(), message);
+    }
+    if !report.stalled_sources.is_empty() {
+        let message = format!(
+            "the ScimSource {} is not ready: see its conditions; nothing new is granted from it, and nothing taken away but from people whom it disables or deletes",
+            list(report.stalled_sources)
+        );
+        return Standing::Retrying("DependencyNotReady".to_owned(), message);
+    }
+    // suspension is what the spec asks for; everything else that holds keeps the spec from being applied
+    let in_the_way = |hold: &&Hold| !matches!(hold, Hold::MappingSuspended | Hold::SourceSuspended);
+    if let Some(hold) = report.held.holds.iter().find(in_the_way) {
+        return Standing::Retrying(hold.reason().to_owned(), hold.advice().to_owned());
+    }
+    let again: Vec<Refusal> = report.failures.iter().map(|f| f.refusal.clone()).collect();
+    if !again.is_empty() {
+        let (reason, message) = refusals(&again);
+        return Standing::Retrying(reason, format!("{message}; tried again"));
+    }
+    if report.pending > 0 {
+        return Standing::Working(format!("{} to be written", number(report.pending, "binding is", "bindings are")));
+    }
+    if report.suspend {
+        return Standing::Good("Suspended", format!("{}; suspended: nothing new is granted", summary(report)));
+    }
+    Standing::Good("Succeeded", summary(report))
+}
+
+fn beside(report: &MappingReport<'_>) -> Vec<Set> {
+    let mut set = Vec::new();
+    if !report.held.is_empty() {
+        let what = match (report.held.adds, report.held.removals) {
+            (adds, 0) => number(adds, "grant", "grants"),
+            (0, removals) => number(removals, "removal", "removals"),
+            (adds, removals) => format!(
+                "{} and {}",
+                number(adds, "grant", "grants"),
+                number(removals, "removal", "removals")
+            ),
+        };
+        let verb = if report.held.adds + report.held.removals == 1 {
+            "waits"
+        } else {
+            "wait"
+        };
+        let advice: Vec<&str> = report.held.holds.iter().map(|hold| hold.advice()).collect();
+        let reason = report.held.holds.iter().next().map_or("Held", |hold| hold.reason());
+        set.push(Set::new(
+            conditions::HELD,
+            "True",
+            reason,
+            format!("{what} {verb}: {}", advice.join("; ")),
+        ));
+    }
+    if let Ok(live) = &report.live
+        && !live.selected.ambiguous.is_empty()
+    {
+        let message = format!(
+            "several groups bear the name or id {}: the one that has borne it longest has it, the others get nothing; rename one at the provider, or map by filter: 'id eq \"...\"'",
+            list(&live.selected.ambiguous)
+        );
+        set.push(Set::new(conditions::AMBIGUOUS_GROUP, "True", "SeveralGroups", message));
+    }
+    let mut degraded: Vec<(&str, String)> = Vec::new();
+    if let Some(hold) = report
+        .holds
+        .iter()
+        .find(|hold| !matches!(hold, Hold::MappingSuspended | Hold::SourceSuspended))
+    {
+        degraded.push((hold.reason(), hold.advice().to_owned()));
+    }
+    if report.refused_people > 0 {
+        let message = format!(
+            "{} granted nothing, as their usernames are not allowed: see accessPolicy.usernamePrefixes (Helm value), and spec.subject.username of the source; names that begin with \"system:\" are never allowed",
+            number(report.refused_people, "person is", "people are")
+        );
+        degraded.push(("UsernameNotAllowed", message));
+    }
+    if let Some((reason, _)) = degraded.first() {
+        let message = degraded.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ");
+        set.push(Set::new(conditions::DEGRADED, "True", *reason, message));
+    }
+    set
+}
+
+/// `view, edit in 12 namespaces, 240 people, 3 groups unmatched`.
+fn summary(report: &MappingReport<'_>) -> String {
+    let live = match &report.live {
+        Ok(live) => live,
+        Err(refusal) => return format!("not applied: {}", refusal.reason),
+    };
+    // in the order of the spec, as people know it
+    let mut roles: Vec<&str> = Vec::new();
+    for rule in &live.mapping.grants {
+        let granted = live.targets.pairs.iter().any(|(_, role)| *role == rule.role);
+        if granted && !roles.contains(&rule.role.name.as_str()) {
+            roles.push(&rule.role.name);
+        }
+    }
+    let namespaces = live.targets.namespaces();
+    let mut parts = vec![match (roles.is_empty(), namespaces.len()) {
+        (true, _) => "nothing granted".to_owned(),
+        (false, 1) => format!("{} in namespace {}", list(&roles), namespaces.first().copied().unwrap_or_default()),
+        (false, n) => format!("{} in {n} namespaces", list(&roles)),
+    }];
+    parts.push(number(live.people.len(), "person", "people"));
+    for (n, one, many) in [
+        (live.selected.unmatched.len(), "group unmatched", "groups unmatched"),
+        (live.targets.missing.len(), "namespace missing", "namespaces missing"),
+    ] {
+        if n > 0 {
+            parts.push(number(n, one, many));
+        }
+    }
+    if live.targets.empty_selector {
+        parts.push("a selector selects no namespace".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn groups(report: &MappingReport<'_>) -> Vec<GroupStatus> {
+    let Ok(live) = &report.live else { return Vec::new() };
+    let shown = live.selected.groups.iter().take(GROUPS_MAX);
+    let status = shown.filter_map(|(name, n)| {
+        let source = report.directory.source(name)?;
+        Some(group_status(name, source, source.get(*n)?))
+    });
+    status.collect()
+}

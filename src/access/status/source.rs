@@ -1,0 +1,175 @@
+//! The status of a source.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{GROUPS_MAX, Standing, cut, group_status, list, number};
+use crate::access::policy::Refusal;
+use crate::api::conditions::{self, Set};
+use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
+use crate::directory::Source;
+
+/// What happened to the journal that a source's data is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// It is older than what is known of it; else gone, another one, or damaged.
+    pub rolled_back: bool,
+    /// What happened, and what to do: `journal::Loss` says it.
+    pub message: String,
+}
+
+/// All that a source's status is made from.
+#[derive(Clone, Debug)]
+pub struct SourceReport<'a> {
+    /// The source's name.
+    pub name: &'a str,
+    /// The object's generation.
+    pub generation: i64,
+    /// `spec.suspend`.
+    pub suspend: bool,
+    /// What is wrong with its spec.
+    pub invalid: Option<&'a Refusal>,
+    /// What the directory knows of it; `None`: nothing was pushed yet.
+    pub source: Option<&'a Source>,
+    /// How many active users do not get the username they yield, because somebody else has it.
+    pub conflicts: usize,
+    /// How many active users yield no username.
+    pub nameless: usize,
+    /// Why, each reason once.
+    pub reasons: &'a [Arc<str>],
+    /// Where the provider pushes to.
+    pub url: &'a str,
+    /// The journal is lost or rolled back.
+    pub loss: Option<&'a Loss>,
+    /// The journal could not be proved up to date, and why; it is tried again.
+    pub unproved: Option<&'a str>,
+    /// Where the directory journal stands, as it is to be remembered; at most once a minute another one.
+    pub journal: Option<&'a JournalRef>,
+}
+
+/// The status. While the journal is lost, the numbers are those that were last known.
+pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Time) -> ScimSourceStatus {
+    let mut set = standing(report).conditions();
+    set.extend(beside(report));
+    let mut status = ScimSourceStatus {
+        observed_generation: report.generation,
+        conditions: conditions::update(&old.conditions, &set, report.generation, now),
+        url: cut(report.url, 2048),
+        mode: if report.suspend { "Suspended" } else { "Push" }.to_owned(),
+        summary: cut(&summary(report), 512),
+        journal: report.journal.cloned().or_else(|| old.journal.clone()),
+        ..old.clone()
+    };
+    if report.loss.is_some() {
+        // what is remembered of the journal is what a loss is known by: it must not be overwritten by what came after
+        status.journal = old.journal.clone();
+        return status;
+    }
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    status.users = report.source.map_or(0, |s| count(s.user_count()));
+    status.active_users = report.source.map_or(0, |s| count(s.active_count()));
+    status.groups = report.source.map_or(0, |s| count(s.group_count()));
+    status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
+    status.largest_groups = report.source.map(|source| largest(report.name, source)).unwrap_or_default();
+    status
+}
+
+fn standing(report: &SourceReport<'_>) -> Standing {
+    if let Some(loss) = report.loss {
+        let reason = if loss.rolled_back {
+            conditions::JOURNAL_ROLLED_BACK
+        } else {
+            conditions::JOURNAL_LOST
+        };
+        let message = format!("{}; until then nothing is granted and nothing is taken away", loss.message);
+        return Standing::Stalled(reason.to_owned(), message);
+    }
+    if let Some(refusal) = report.invalid {
+        let message = format!(
+            "{}; what was granted stays, and only people whom the provider disables or deletes lose access",
+            refusal.message
+        );
+        return Standing::Stalled(refusal.reason.to_owned(), message);
+    }
+    if let Some(why) = report.unproved {
+        return Standing::Retrying(
+            "DirectoryUnproved".to_owned(),
+            format!("the directory could not be proved up to date: {why}; tried again"),
+        );
+    }
+    let reason = if report.suspend { "Suspended" } else { "Succeeded" };
+    Standing::Good(reason, summary(report))
+}
+
+fn beside(report: &SourceReport<'_>) -> Vec<Set> {
+    let mut set = Vec::new();
+    if let Some(loss) = report.loss {
+        let kind = if loss.rolled_back {
+            conditions::JOURNAL_ROLLED_BACK
+        } else {
+            conditions::JOURNAL_LOST
+        };
+        set.push(Set::new(kind, "True", kind, loss.message.clone()));
+    }
+    if report.conflicts > 0 {
+        let message = format!(
+            "{} yield a username that somebody else has borne longer, and get nothing: give them another one at the provider, or make spec.subject.username tell them apart",
+            number(report.conflicts, "active user", "active users")
+        );
+        set.push(Set::new(conditions::USERNAME_CONFLICT, "True", "SameUsername", message));
+    }
+    if report.nameless > 0 {
+        let message = format!(
+            "spec.subject.username yields no username for {}, who get nothing: {}",
+            number(report.nameless, "active user", "active users"),
+            list(report.reasons)
+        );
+        set.push(Set::new(conditions::DEGRADED, "True", "NoUsername", message));
+    }
+    set
+}
+
+fn summary(report: &SourceReport<'_>) -> String {
+    let suspended = if report.suspend {
+        ", suspended: nothing new is granted"
+    } else {
+        ""
+    };
+    let Some(source) = report.source else {
+        return format!("nothing pushed yet: let the provider push to {}{suspended}", report.url);
+    };
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    format!(
+        "{}, {} active, {}{suspended}",
+        number(count(source.user_count()), "user", "users"),
+        source.active_count(),
+        number(count(source.group_count()), "group", "groups")
+    )
+}
+
+/// To the minute, so that a busy directory does not mean a busy status.
+fn minute(time: Timestamp) -> Timestamp {
+    let seconds = time.as_second();
+    Timestamp::from_second(seconds - seconds.rem_euclid(60)).unwrap_or(time)
+}
+
+/// The largest groups, largest first; of equal ones the oldest. Looks at every group, keeps no more than are shown.
+fn largest(name: &str, source: &Source) -> Vec<GroupStatus> {
+    let mut heap: BinaryHeap<Reverse<(u64, Reverse<u32>)>> = BinaryHeap::new();
+    for group in source.groups() {
+        heap.push(Reverse((source.members(group.n).len(), Reverse(group.n))));
+        if heap.len() > GROUPS_MAX {
+            heap.pop();
+        }
+    }
+    let mut found: Vec<(u64, Reverse<u32>)> = heap.into_iter().map(|Reverse(entry)| entry).collect();
+    found.sort_unstable_by_key(|entry| Reverse(*entry));
+    found
+        .into_iter()
+        .filter_map(|(_, Reverse(n))| Some(group_status(name, source, source.get(n)?)))
+        .collect()
+}

@@ -1,0 +1,17 @@
+//! Tests of access/, by module; helpers that several of them use.
+
+mod deletion;
+mod diff;
+mod gate;
+mod ledger;
+mod names;
+mod people;
+mod policy;
+mod random;
+mod select;
+mod shard;
+mod status;
+mod targets;
+mod username;
+mod usernames;
+mod world;
