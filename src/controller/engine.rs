@@ -297,7 +297,7 @@ impl Engine {
             let lost = [self.directory.subscribe().borrow().loss.clone(), self.access.subscribe().borrow().loss.clone()];
             if let Some(loss) = lost.into_iter().flatten().next() {
                 self.recorder.flush();
-                start::tell_loss(&self.client, &self.world, &loss).await;
+                start::tell_loss(&self.client, &self.world, &self.args.class, &loss).await;
                 return Err(Error::Lost(loss));
             }
         }

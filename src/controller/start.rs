@@ -25,7 +25,7 @@ use crate::ops::lease;
 pub async fn journals(args: &Args, client: &Client, term: &str, world: &World) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
     match open(args, client, term, world).await {
         Err(Error::Lost(loss)) => {
-            tell_loss(client, world, &loss).await;
+            tell_loss(client, world, &args.class, &loss).await;
             Err(Error::Lost(loss))
         }
         other => other,
@@ -35,7 +35,7 @@ pub async fn journals(args: &Args, client: &Client, term: &str, world: &World) -
 async fn open(args: &Args, client: &Client, term: &str, world: &World) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
     let store = |name: &str| Arc::new(Kubernetes::new(client.clone(), &args.namespace, name));
     let (directory, access): (Arc<dyn Store>, Arc<dyn Store>) = (store("directory"), store("access"));
-    let sources = evidence::of_directory(world);
+    let sources = evidence::of_directory(world, &args.class);
     let bindings = evidence::of_bindings(world);
     let expected = args.expect_head.as_deref().map(str::parse::<Known>);
     let expected = expected.transpose().map_err(|why| Error::Journal(JournalError::Lost(Loss::Undecodable { what: "--expect-head".to_owned(), why })))?;
@@ -84,9 +84,9 @@ impl Drop for Collecting {
 }
 
 /// Shows a loss on every source: what happened, and what to do.
-pub async fn tell_loss(client: &Client, world: &World, loss: &Loss) {
+pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss) {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
-    for source in world.sources.items().values() {
+    for source in world.sources.items().values().filter(|s| s.spec.class.as_deref().unwrap_or_default() == class) {
         let name = source.metadata.name.clone().unwrap_or_default();
         let old = source.status.clone().unwrap_or_default();
         let generation = source.metadata.generation.unwrap_or_default();

@@ -21,8 +21,8 @@ fn rule(source: &str, group: &str, role: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_joins_is_disabled_comes_back_leaves_and_is_deleted() {
     let system = System::install(Cluster::shared(), "journey").await;
-    let gateway = system.gateway().await;
     let _controller = system.controller();
+    let gateway = system.gateway().await;
     system.namespace("journey-a", json!({"team": "journey"})).await;
     let okta = system.source(&gateway.url, "journey-okta").await;
     // The mapping comes before the group.
@@ -71,8 +71,8 @@ async fn a_person_joins_is_disabled_comes_back_leaves_and_is_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_mapping_follows_namespaces_labels_and_roles() {
     let system = System::install(Cluster::shared(), "places").await;
-    let gateway = system.gateway().await;
     let _controller = system.controller();
+    let gateway = system.gateway().await;
     system.namespace("places-a", json!({"team": "places"})).await;
     let okta = system.source(&gateway.url, "places-okta").await;
     let ada = okta.user("ada@corp.example").await;
@@ -135,8 +135,8 @@ async fn a_cluster_mapping_follows_namespaces_labels_and_roles() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sources_and_groups_of_one_name_neither_take_nor_break_a_grant() {
     let system = System::install(Cluster::shared(), "names").await;
-    let gateway = system.gateway().await;
     let _controller = system.controller();
+    let gateway = system.gateway().await;
     system.namespace("names-a", json!({})).await;
     let okta = system.source(&gateway.url, "names-okta").await;
     let entra = system.source_with(&gateway.url, "names-entra", json!({"username": "'oidc:' + user.userName"})).await;
@@ -173,12 +173,12 @@ async fn two_sources_and_groups_of_one_name_neither_take_nor_break_a_grant() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_not_be_granted_is_refused_and_says_what_is_allowed() {
     let system = System::install(Cluster::shared(), "refused").await;
-    let gateway = system.gateway().await;
     let _controller = system.controller();
+    let gateway = system.gateway().await;
     system.namespace("refused-a", json!({})).await;
     let okta = system.source_with(&gateway.url, "refused-okta", json!({"username": "user.userName"})).await;
     let mut members = Vec::new();
-    let hostile = ["system:masters", "SYSTEM:masters", "ｓystem:masters", "system:serviceaccount:kube-system:default", "nobody", "oidc:good"];
+    let hostile = ["system:masters", "SYSTEM:nodes", "ｓystem:anonymous", "system:serviceaccount:kube-system:default", "nobody", "oidc:good"];
     for name in hostile {
         members.push(okta.user(name).await);
     }
