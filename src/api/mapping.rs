@@ -11,7 +11,7 @@ use super::source::{GroupStatus, unobserved};
 /// Grants roles in its own namespace.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
-    group = "rolecall.dev", version = "v1alpha1", kind = "RoleMapping", namespaced, status = "MappingStatus",
+    group = "rolecall.dev", version = "v1alpha1", kind = "RoleMapping", namespaced, status = "MappingStatus", derive = "PartialEq",
     shortname = "rmap", category = "rolecall",
     doc = "Grants roles, in this namespace, to the members of groups of an identity provider. Its author must hold the verb `bind` on every role that it names, in this namespace.",
     validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of labels: at most 63 characters"),
@@ -45,7 +45,7 @@ pub struct RoleMappingSpec {
 /// Grants roles in namespaces that it selects.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
-    group = "rolecall.dev", version = "v1alpha1", kind = "ClusterRoleMapping", status = "MappingStatus",
+    group = "rolecall.dev", version = "v1alpha1", kind = "ClusterRoleMapping", status = "MappingStatus", derive = "PartialEq",
     shortname = "crmap", category = "rolecall",
     doc = "Grants roles, in the namespaces that each grant selects, to the members of groups of an identity provider. Its author must hold the verb `bind` on every role that it names, in every namespace.",
     validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of labels: at most 63 characters"),

@@ -10,7 +10,7 @@ use super::selector::Selector;
 /// One identity provider.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
-    group = "rolecall.dev", version = "v1alpha1", kind = "ScimSource", status = "ScimSourceStatus",
+    group = "rolecall.dev", version = "v1alpha1", kind = "ScimSource", status = "ScimSourceStatus", derive = "PartialEq",
     shortname = "scimsrc", category = "rolecall",
     doc = "One identity provider (Okta, Entra ID, any SCIM 2.0 client) that pushes its users and groups. It is served under `/scim/v2/<name>`; `status.url` says so. It grants nothing by itself: RoleMapping and ClusterRoleMapping do.",
     validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of a URL and of labels: at most 63 characters"),

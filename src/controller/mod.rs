@@ -2,14 +2,23 @@
 //!
 //! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
 
-pub mod access_journal;
 pub mod apply;
 pub mod deletion;
+pub mod ends;
 pub mod engine;
+pub mod evaluate;
+pub mod evidence;
 pub mod fence;
+pub mod grants;
 pub mod guards;
 pub mod observe;
+pub mod owner;
+pub mod queue;
+pub mod recorder;
+pub mod start;
 pub mod status;
+pub mod tell;
+pub mod work;
 pub mod world;
 
 use std::path::PathBuf;

@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -107,28 +106,10 @@ pub fn start(client: &Client, class: &str, send: &mpsc::Sender<Change>) -> JoinS
     set.spawn(watch(Api::all(client.clone()), ours, Change::Binding, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Policy, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::PolicyBinding, send.clone()));
-    set.spawn(watch_metadata(Api::all(client.clone()), Change::Namespace, send.clone()));
-    set.spawn(watch_metadata(Api::all(client.clone()), Change::Role, send.clone()));
-    set.spawn(watch_metadata(Api::all(client.clone()), Change::ClusterRole, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::Namespace, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::Role, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), all(), Change::ClusterRole, send.clone()));
     set
-}
-
-async fn watch_metadata<K>(api: Api<K>, wrap: fn(Event<PartialObjectMeta<K>>) -> Change, send: mpsc::Sender<Change>)
-where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    use futures::StreamExt as _;
-    let mut events = watcher::metadata_watcher(api, Config::default()).default_backoff().boxed();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                if send.send(wrap(event)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "a watch ended; it starts anew"),
-        }
-    }
 }
 
 /// The UID of a CRD of ours, and whether it is being deleted; `None` when it is not there. A GET that begins now.

@@ -13,7 +13,7 @@ use crate::api::{JournalSpec, SegmentSpec};
 
 impl<S: State> Shared<S> {
     /// Fetches what a root has and the state lacks, checks the chain, applies it, and publishes the state at the root's index.
-    pub async fn absorb(&self, held: &mut Held, root: &Root) -> Result<(), Trouble> {
+    pub async fn absorb(&self, held: &mut Held, root: &Arc<Root>) -> Result<(), Trouble> {
         let now = self.snapshot();
         let at = &now.position;
         if root.spec.index < at.index {
@@ -23,7 +23,6 @@ impl<S: State> Shared<S> {
             if *root.spec.head != *at.head {
                 return Err(Trouble::Lost(Loss::Fork { index: at.index }));
             }
-            held.root = Arc::new(root.clone());
             return Ok(());
         }
         let segments = self.fetch(&root.spec, at.index).await?;
@@ -52,8 +51,8 @@ impl<S: State> Shared<S> {
         .map_err(Trouble::Lost)?;
         verifier.finish(&root.spec).map_err(Trouble::Lost)?;
         held.chain.graft(&links);
-        held.root = Arc::new(root.clone());
-        held.reserved = self.seen(&verifier.swaps);
+        held.root = root.clone();
+        held.reserved = self.seen(verifier.oldest, verifier.newest);
         self.publish(Snapshot {
             state: Arc::new(state),
             position: position(root),
@@ -62,15 +61,15 @@ impl<S: State> Shared<S> {
         Ok(())
     }
 
-    /// Notes whose the swap in flight was; returns what the newest swap asks for.
-    fn seen(&self, swaps: &[SwapSeen]) -> Option<Reserved> {
+    /// Notes whose the swap in flight was (it would be the first after what was held); returns what the newest swap asks for.
+    fn seen(&self, oldest: Option<SwapSeen>, newest: Option<SwapSeen>) -> Option<Reserved> {
         let mut attempt = self.attempt();
-        if let Some(attempt) = attempt.as_mut()
-            && let Some(swap) = swaps.iter().find(|swap| swap.first == attempt.first)
+        if let (Some(attempt), Some(swap)) = (attempt.as_mut(), oldest)
+            && swap.first == attempt.first
         {
             attempt.ours = Some(swap.nonce == attempt.nonce);
         }
-        let newest = swaps.last()?;
+        let newest = newest?;
         let own = attempt.as_ref().is_some_and(|attempt| attempt.nonce == newest.nonce);
         (newest.wait && !own).then(|| Reserved {
             index: newest.last,

@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -277,7 +278,7 @@ impl<S: State> Appender<S> {
         let mut backoff = Backoff::new();
         loop {
             match self.shared.prove(false).await {
-                Ok(snapshot) => return Ok(snapshot.position.index),
+                Ok(base) => return Ok(base.snapshot.position.index),
                 Err(Error::Store(error @ StoreError::Unknown { .. })) if self.queue.iter().take(judged).any(|p| !p.is_closed()) => {
                     backoff.wait(&error).await;
                 }
@@ -354,15 +355,24 @@ impl<S: State> Appender<S> {
 
 /// Something on the way to the swap was not as expected; only a GET of the root says what that means.
 async fn look_again<S: State>(shared: &Shared<S>, trouble: Trouble) -> Next {
-    let (missing, otherwise) = match trouble {
+    let (missing, error) = match trouble {
         Trouble::Missing(name) => (HashSet::from([name]), None),
         Trouble::Moved | Trouble::Lost(_) => (HashSet::new(), None),
         Trouble::Store(error) => (HashSet::new(), Some(error)),
     };
-    match (shared.prove_after(true, missing).await, otherwise) {
-        (Err(error), _) => Next::Fail(error),
-        (Ok(_), Some(error)) => Next::Fail(Error::Store(error)),
-        (Ok(_), None) => Next::Again,
+    let error = match shared.prove_after(true, missing).await {
+        Err(Error::Store(error)) => Some(error),
+        Err(error) => return Next::Fail(error),
+        Ok(_) => error,
+    };
+    match error {
+        None => Next::Again,
+        // Nothing was sent yet that could name the batch: it may start anew, for those who still wait.
+        Some(StoreError::Unknown { .. }) => {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Next::Again
+        }
+        Some(error) => Next::Fail(Error::Store(error)),
     }
 }
 

@@ -225,8 +225,10 @@ pub struct Verifier<'k> {
     previous: String,
     open: Option<Open>,
     known: &'k [Known],
-    /// The swaps that were met, the newest last; only the newest `SEEN_MAX`.
-    pub swaps: Vec<SwapSeen>,
+    /// The first swap that was met.
+    pub oldest: Option<SwapSeen>,
+    /// The last swap that was met.
+    pub newest: Option<SwapSeen>,
 }
 
 struct Open {
@@ -244,7 +246,8 @@ impl<'k> Verifier<'k> {
             previous: String::new(),
             open: None,
             known,
-            swaps: Vec::new(),
+            oldest: None,
+            newest: None,
         }
     }
 
@@ -290,14 +293,13 @@ impl<'k> Verifier<'k> {
         if first.is_some() && spec.previous != self.previous {
             return broken;
         }
-        match self.swaps.last() {
+        match &self.newest {
             Some(swap) if swap.parent != spec.parent => broken,
             _ => Ok(()),
         }
     }
 
     fn close(&mut self) -> Result<(), Loss> {
-        const SEEN_MAX: usize = 1024;
         let Some(open) = self.open.take() else { return Ok(()) };
         self.previous = std::mem::replace(&mut self.head, open.hasher.finish(&open.seen.parent, &open.checkpoint));
         for known in self.known {
@@ -310,10 +312,8 @@ impl<'k> Verifier<'k> {
                 });
             }
         }
-        if self.swaps.len() >= SEEN_MAX {
-            self.swaps.drain(..SEEN_MAX / 2);
-        }
-        self.swaps.push(open.seen);
+        self.oldest.get_or_insert_with(|| open.seen.clone());
+        self.newest = Some(open.seen);
         Ok(())
     }
 }

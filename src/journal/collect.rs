@@ -36,10 +36,10 @@ impl Collector {
     pub async fn pass<S: State>(&mut self, journal: &Journal<S>) -> Result<usize, Error> {
         let shared = journal.shared();
         let listed = shared.store.segments().await.map_err(Error::Store)?;
-        let root = shared.prove(true).await?;
+        let proven = shared.prove(true).await?;
         let (position, chain) = shared.chain().await;
         let base = shared.base().await.root;
-        if position.index < root.position.index || base.spec.index != position.index || !chain.is_whole(&base.spec.parent) {
+        if position.index < proven.root.spec.index || base.spec.index != position.index || !chain.is_whole(&base.spec.parent) {
             return Ok(0); // it moved between two looks; the next pass sees more
         }
         let reached: HashSet<&str> = chain.links().iter().map(|link| &*link.name).collect();

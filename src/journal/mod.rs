@@ -116,7 +116,7 @@ pub struct Snapshot<S> {
 /// Why a request was not answered as it wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The journal is lost: nothing was done, nothing will be.
+    /// The journal is lost: nothing is acknowledged any more.
     #[error("the journal is lost: {0}")]
     Lost(Loss),
     /// Too many requests wait. Nothing was done.
@@ -134,7 +134,7 @@ pub enum Error {
     /// The store refused. Nothing was done.
     #[error("the journal's store failed")]
     Store(#[source] StoreError),
-    /// The judgement panicked, or the journal is shutting down. Nothing was done.
+    /// The journal was dropped, or the judgement panicked. It may have been written all the same.
     #[error("the journal was closed")]
     Closed,
 }
@@ -190,3 +190,6 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ pub(super) async fn run<S: State>(shared: Arc<Shared<S>>, mut inbox: mpsc::Recei
         while let Ok(next) = inbox.try_recv() {
             waiting.push(next);
         }
-        let result = shared.prove(false).await;
+        let result = shared.prove(false).await.map(|base| base.snapshot);
         if let Err(Error::Store(error @ StoreError::Unknown { .. })) = &result {
             waiting.retain(|waiting: &Waiting<S>| !waiting.is_closed());
             if !waiting.is_empty() {

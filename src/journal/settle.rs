@@ -46,7 +46,11 @@ impl<S: State> Shared<S> {
     /// it a refusal says nothing about the first, which may still be on its way.
     pub async fn settle(&self, base: &Base<S>, spec: &JournalSpec, nonce: &str) -> Outcome {
         self.attempting(base.root.spec.index + 1, spec.index, nonce);
-        let outcome = self.send(base, spec).await;
+        let outcome = if self.snapshot().position.index == base.root.spec.index {
+            self.send(base, spec).await
+        } else {
+            Outcome::Lost // while the segments were created
+        };
         self.settled();
         outcome
     }
@@ -58,11 +62,16 @@ impl<S: State> Shared<S> {
             if let Err(error) = self.alive() {
                 return Outcome::Failed(error);
             }
-            let error = match self.store.swap(&base.root, spec).await {
-                Ok(root) if root.deleting || root.uid != base.root.uid || root.spec != *spec => return self.odd(unknown).await,
+            let answer = self.store.swap(&base.root, spec).await;
+            let error = match answer {
+                Ok(root) if root.deleting || root.uid != base.root.uid || root.spec != *spec => {
+                    self.not_due();
+                    return self.odd().await;
+                }
                 Ok(root) => return Outcome::Stored(Box::new(root)),
                 Err(error) => error,
             };
+            self.not_due();
             match &error {
                 StoreError::Conflict
                 | StoreError::AlreadyExists
@@ -96,23 +105,26 @@ impl<S: State> Shared<S> {
     /// Reads the root and says whose swap followed the base; none while the root is exactly as it was.
     async fn look(&self, base: &Base<S>) -> Option<Outcome> {
         let mut backoff = Backoff::new();
-        loop {
+        let found = loop {
             match self.prove(false).await {
-                Ok(_) => break,
+                Ok(found) => break found,
                 Err(Error::Store(error)) => backoff.wait(&error).await,
                 Err(error) => return Some(Outcome::Failed(error)),
             }
-        }
+        };
         match self.whose() {
             Some(true) => Some(Outcome::Ours),
             Some(false) => Some(Outcome::Lost),
-            None if self.base().await.root.version != base.root.version => Some(Outcome::Moved),
+            // What was absorbed before this swap was announced was stored before it was sent.
+            None if found.root.spec.index > base.root.spec.index => Some(Outcome::Lost),
+            // It can only follow the resourceVersion that it was sent with.
+            None if found.root.version != base.root.version => Some(Outcome::Moved),
             None => None,
         }
     }
 
     /// The answer was 200, but not with what was sent: deleted meanwhile, or cut by a schema. The chain tells.
-    async fn odd(&self, _: bool) -> Outcome {
+    async fn odd(&self) -> Outcome {
         let mut backoff = Backoff::new();
         loop {
             match self.prove(false).await {

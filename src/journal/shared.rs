@@ -48,6 +48,8 @@ pub(super) struct Attempt {
     last: i64,
     pub nonce: String,
     pub ours: Option<bool>,
+    /// No definite answer yet, and none lost either: it is due at any moment.
+    due: bool,
 }
 
 /// A root and the state at it.
@@ -159,14 +161,14 @@ impl<S: State> Shared<S> {
 
     // === proof ===
 
-    /// GETs the root and takes in whatever is new: the snapshot that it returns is at least as new as that root. With `whole`,
-    /// the chain of segments is known to its first one, too.
-    pub async fn prove(&self, whole: bool) -> Result<Arc<Snapshot<S>>, Error> {
+    /// GETs the root and takes in whatever is new. Returns that root, and a snapshot that is at least as new. With `whole`, the
+    /// chain of segments is known to its first one, too.
+    pub async fn prove(&self, whole: bool) -> Result<Base<S>, Error> {
         self.prove_after(whole, HashSet::new()).await
     }
 
     /// The same, when a GET of the segments `missing` was answered with 404 before.
-    pub async fn prove_after(&self, whole: bool, mut missing: HashSet<String>) -> Result<Arc<Snapshot<S>>, Error> {
+    pub async fn prove_after(&self, whole: bool, mut missing: HashSet<String>) -> Result<Base<S>, Error> {
         let mut absent: Option<Instant> = None;
         loop {
             self.alive()?;
@@ -190,14 +192,22 @@ impl<S: State> Shared<S> {
             };
             absent = None;
             compare(&known, &root).map_err(|loss| self.declare(loss))?;
+            self.let_own_swap_finish(root.spec.index).await;
             let mut held = self.held.lock().await;
+            let root = Arc::new(root);
             let mut result = self.absorb(&mut held, &root).await;
+            if result.is_ok() && held.root.spec.index == root.spec.index {
+                held.root = root.clone(); // a newer resourceVersion, perhaps
+            }
             if whole && result.is_ok() {
                 result = self.resolve(&mut held).await;
             }
             drop(held);
             match result {
-                Ok(()) => return Ok(self.snapshot()),
+                Ok(()) => {
+                    let snapshot = self.snapshot();
+                    return Ok(Base { root, snapshot });
+                }
                 // Another task knew more by the time of the comparison: what the GET showed proves nothing against that.
                 Err(Trouble::Lost(_)) if self.snapshot().position.index != known.index => {}
                 Err(Trouble::Lost(loss)) => {
@@ -245,7 +255,7 @@ impl<S: State> Shared<S> {
         if compare(&known, &root).is_ok() {
             self.let_own_swap_finish(root.spec.index).await;
             let mut held = self.held.lock().await;
-            match self.absorb(&mut held, &root).await {
+            match self.absorb(&mut held, &Arc::new(root)).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => tracing::debug!(?trouble, "what the watch showed does not fit"),
             }
@@ -253,9 +263,9 @@ impl<S: State> Shared<S> {
         self.prove(false).await.map(|_| ())
     }
 
-    /// The watch is often faster than the answer to our own PUT: what it shows need not be decoded again then.
+    /// A watch or a GET is often faster than the answer to our own PUT: what it shows need not be decoded again then.
     async fn let_own_swap_finish(&self, index: i64) {
-        if self.attempt().as_ref().is_some_and(|attempt| attempt.last == index) {
+        if self.attempt().as_ref().is_some_and(|attempt| attempt.due && attempt.last == index) {
             let mut positions = self.subscribe();
             let done = positions.wait_for(|position| position.index >= index);
             let _ = tokio::time::timeout(Duration::from_millis(50), done).await;
@@ -324,12 +334,20 @@ impl<S: State> Shared<S> {
             last,
             nonce: nonce.to_owned(),
             ours: None,
+            due: true,
         });
     }
 
     /// Whether the swap in flight was seen in the journal: ours, somebody else's, or nothing there yet.
     pub fn whose(&self) -> Option<bool> {
         self.attempt().as_ref().and_then(|attempt| attempt.ours)
+    }
+
+    /// The answer to the swap in flight was not 200: nobody need wait for it.
+    pub fn not_due(&self) {
+        if let Some(attempt) = self.attempt().as_mut() {
+            attempt.due = false;
+        }
     }
 
     /// The swap in flight is settled.

@@ -30,10 +30,10 @@ launch() { # launch NAME CMD...
   pid[$name]=$!
 }
 alive() { [ -n "${pid[$1]:-}" ] && kill -0 "${pid[$1]}" 2>/dev/null; }
-halt() { # halt NAME [SIGNAL]: ask, wait at most 10 s, then kill
+halt() { # halt NAME [SIGNAL]: ask, wait at most 3 s (an API server waits for every watch), then kill
   alive "$1" || return 0
   kill "-${2:-TERM}" "${pid[$1]}" 2>/dev/null; kill -CONT "${pid[$1]}" 2>/dev/null
-  for _ in $(seq 200); do alive "$1" || break; sleep 0.05; done
+  for _ in $(seq 60); do alive "$1" || break; sleep 0.05; done
   kill -KILL "${pid[$1]}" 2>/dev/null; wait "${pid[$1]}" 2>/dev/null; unset "pid[$1]"
 }
 finish() { # at the end data does not matter, so nobody is asked twice
@@ -69,7 +69,7 @@ keys() {
     cert admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth &&
     new sa && openssl pkey -in pki/sa.key -pubout -out pki/sa.pub
 }
-kubeconfig() {
+write_kubeconfig() {
   cat <<YAML
 apiVersion: v1
 kind: Config
@@ -113,7 +113,7 @@ start() { # start NAME: launch it and wait until it answers
     until_ok apiserver "$bin/kubectl" --kubeconfig kubeconfig get --raw /readyz ;;
   controller-manager)
     launch controller-manager "$bin/kube-controller-manager" --kubeconfig kubeconfig --leader-elect=false \
-      --bind-address 127.0.0.1 --secure-port 0 --use-service-account-credentials \
+      --secure-port 0 --use-service-account-credentials --kube-api-qps 400 --kube-api-burst 800 \
       --service-account-private-key-file pki/sa.key --root-ca-file pki/ca.crt
     until_ok controller-manager "$bin/kubectl" --kubeconfig kubeconfig get serviceaccount default ;;
   *) return 1 ;;
@@ -135,7 +135,7 @@ keys >log/keys.log 2>&1 || fail "no keys: $(tail -1 log/keys.log)"
 audit_policy >audit-policy.yaml
 for attempt in 1 2 3; do # another process may take a port between the look and the use
   client=$(free_port); peer=$(free_port); api=$(free_port)
-  kubeconfig >kubeconfig
+  write_kubeconfig >kubeconfig
   start etcd && start apiserver && break
   halt apiserver KILL; halt etcd KILL; rm -rf etcd
   [ "$attempt" = 3 ] && fail "$(grep -hE '"level":"(fatal|panic)"|^[EF][0-9]{4}|^Error' log/etcd.log log/apiserver.log | tail -1)"
@@ -144,7 +144,8 @@ start controller-manager || fail "$(tail -1 log/controller-manager.log)"
 echo "ready $(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $begun }")"
 
 if [ -n "$stay" ]; then
-  while :; do sleep 3600 & wait $!; done
+  wait "${pid[apiserver]}"
+  fail "the API server ended"
 fi
 while read -r command name; do
   case $command in

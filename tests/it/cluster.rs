@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -21,7 +22,7 @@ use serde_json::Value;
 pub struct Cluster {
     dir: PathBuf,
     bin: PathBuf,
-    supervisor: Mutex<Supervisor>,
+    supervisor: Option<Mutex<Supervisor>>,
     own: bool,
 }
 
@@ -170,16 +171,57 @@ impl Cluster {
             dir,
             bin,
             own,
-            supervisor: Mutex::new(Supervisor { child, commands, answers }),
+            supervisor: Some(Mutex::new(Supervisor { child, commands, answers })),
         };
         let answer = cluster.answer();
         assert!(answer.starts_with("ready "), "the control plane does not start: {answer}");
         cluster
     }
 
+    /// A cluster of the user's own: a context of their kubeconfig. It can be neither stopped nor broken. kubectl and helm are
+    /// those of `PATH`, or else the pinned ones.
+    pub fn existing(context: &str) -> Result<Self, String> {
+        let on_path = |name: &str| std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(name).is_file());
+        let bin = match on_path("kubectl") && on_path("helm") {
+            true => PathBuf::new(),
+            false => programs().to_owned(),
+        };
+        let view = Command::new(bin.join("kubectl"))
+            .args([
+                "config",
+                "view",
+                "--raw",
+                "--flatten",
+                "--minify",
+                "-o",
+                "json",
+                "--context",
+                context,
+            ])
+            .output()
+            .map_err(|e| format!("kubectl: {e}"))?;
+        if !view.status.success() {
+            return Err(String::from_utf8_lossy(&view.stderr).trim().to_owned());
+        }
+        let dir = std::env::temp_dir().join(format!("rolecall-{}", uuid::Uuid::new_v4().simple()));
+        fs::DirBuilder::new().mode(0o700).create(&dir).expect("a temporary folder"); // it holds the user's credentials
+        fs::write(dir.join("kubeconfig"), &view.stdout).expect("a kubeconfig");
+        Ok(Self {
+            dir,
+            bin,
+            supervisor: None,
+            own: false,
+        })
+    }
+
+    fn supervisor(&self) -> std::sync::MutexGuard<'_, Supervisor> {
+        let supervisor = self.supervisor.as_ref().expect("a cluster that the tests started");
+        supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn answer(&self) -> String {
         let mut line = String::new();
-        let mut supervisor = self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut supervisor = self.supervisor();
         supervisor.answers.read_line(&mut line).expect("an answer of the supervisor");
         line.trim().to_owned()
     }
@@ -187,7 +229,7 @@ impl Cluster {
     #[track_caller]
     fn command(&self, command: &str) {
         {
-            let mut supervisor = self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut supervisor = self.supervisor();
             let commands = supervisor.commands.as_mut().expect("a supervisor");
             writeln!(commands, "{command}").expect("a living supervisor");
         }
@@ -245,6 +287,11 @@ impl Cluster {
         self.dir.join("kubeconfig")
     }
 
+    /// Where kubectl and helm are; empty for those of `PATH`.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
     /// A folder that goes away with the cluster.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -294,13 +341,16 @@ impl Cluster {
         let crds = root().join("crds");
         let crds = crds.to_string_lossy();
         self.kubectl(&["apply", "--server-side", "-f", &crds]).expect_ok();
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "-f", &crds]).expect_ok();
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "-f", &crds])
+            .expect_ok();
     }
 
     /// A client's configuration: the client library's own retries are off, a request may take 30 s.
     pub async fn config(&self, who: &Who) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a configuration");
+        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .expect("a configuration");
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         match who {
@@ -329,32 +379,34 @@ impl Cluster {
         self.client(&Who::Admin).await
     }
 
-    /// A token of a ServiceAccount, good for an hour.
+    /// A token of a ServiceAccount, good for a day: a demo may stay up.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
-                expiration_seconds: Some(3600),
+                expiration_seconds: Some(86_400),
                 ..TokenRequestSpec::default()
             },
             ..TokenRequest::default()
         };
-        let answer = accounts.create_token_request(account, &Default::default(), &request).await.expect("a token");
+        let answer = accounts
+            .create_token_request(account, &Default::default(), &request)
+            .await
+            .expect("a token");
         answer.status.expect("a status").token
     }
 
     /// A kubeconfig file for the holder of a token: what a process of ours is started with.
     pub fn kubeconfig_for(&self, name: &str, token: &str) -> PathBuf {
-        let admin = fs::read_to_string(self.kubeconfig()).expect("a kubeconfig");
-        let text: String = admin
-            .lines()
-            .map(|line| match line.starts_with("users:") {
-                true => format!("users: [{{name: admin, user: {{token: \"{token}\"}}}}]\n"),
-                false => format!("{line}\n"),
-            })
-            .collect();
+        let mut config = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        for user in &mut config.auth_infos {
+            user.auth_info = Some(AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..AuthInfo::default()
+            });
+        }
         let path = self.dir.join(format!("{name}.kubeconfig"));
-        fs::write(&path, text).expect("a kubeconfig");
+        fs::write(&path, serde_json::to_vec(&config).expect("JSON")).expect("a kubeconfig");
         path
     }
 
@@ -406,9 +458,14 @@ fn audit_event(event: &Value) -> Option<Written> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let supervisor = self.supervisor.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        drop(supervisor.commands.take()); // the closed stdin ends it
-        let _ = supervisor.child.wait();
+        match &mut self.supervisor {
+            Some(supervisor) => {
+                let supervisor = supervisor.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+                drop(supervisor.commands.take()); // the closed stdin ends it
+                let _ = supervisor.child.wait();
+            }
+            None => drop(fs::remove_dir_all(&self.dir)),
+        }
         if self.own {
             *OWN.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) -= 1;
             OWN.1.notify_one();

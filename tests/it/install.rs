@@ -119,11 +119,13 @@ impl Installed {
     fn read_access_policy(&self, cluster: &Cluster) {
         let name = format!("{}-access-policy", self.fullname);
         let path = r"jsonpath={.data.access-policy\.yaml}";
-        let text = cluster.kubectl(&["get", "configmap", "-n", &self.namespace, &name, "-o", path]).expect_ok();
+        let text = cluster
+            .kubectl(&["get", "configmap", "-n", &self.namespace, &name, "-o", path])
+            .expect_ok();
         fs::write(&self.access_policy, text).expect("a file");
     }
 
-    // Policies act some 100 ms after they were written; the refusal of a dry run by the newest lists shows it.
+    // The API server looks at its policies once a second; the refusal of dry runs shows that it has.
     async fn wait_for_policies(&self, cluster: &Cluster) {
         let client = self.controller(cluster).await;
         let binding = |name: &str, labels: serde_json::Value, subjects: serde_json::Value| {
@@ -132,7 +134,10 @@ impl Installed {
                 "subjects": subjects})
         };
         let someone = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:probe"}]);
-        let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings?dryRun=All", self.namespace);
+        let bindings = format!(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings?dryRun=All",
+            self.namespace
+        );
         let name = format!("rolecall-{}", "0".repeat(32));
         let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "rolecall.dev/class": self.class, "rolecall.dev/owner": "0", "rolecall.dev/journal": "0"});
         let probes = [
@@ -144,6 +149,7 @@ impl Installed {
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probe"}}),
             ),
         ];
+        tokio::time::sleep(Duration::from_millis(1100)).await; // an older version of them would refuse too
         let begun = Instant::now();
         for (policy, path, object) in probes {
             let policy = format!("'{}-{policy}'", self.fullname);

@@ -1,9 +1,20 @@
 //! The one integration test binary: everything that needs a real API server. One control plane is shared by all tests, which are told
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
+mod chart;
 mod cluster;
+mod fencing;
 mod gateway;
+mod docs;
+mod gateway_faults;
 mod harness;
 mod install;
+mod journey;
+mod kit;
+mod loss;
+mod lost_writes;
 mod policies;
+mod proxy;
+mod rest;
 mod system;
+mod webhook;

@@ -42,6 +42,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The file that it logs to.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     /// A signal by name, such as `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill");
@@ -123,6 +128,17 @@ impl<'a> System<'a> {
 
     /// Starts a gateway with further flags, perhaps with another kubeconfig.
     pub async fn gateway_with(&self, flags: &[&str], kubeconfig: Option<&Path>) -> Process {
+        let (process, health) = self.start_gateway(flags, kubeconfig);
+        self.ready(&process, health).await;
+        process
+    }
+
+    /// Starts a gateway that may never become ready, such as one whose journal is lost.
+    pub fn gateway_unready(&self) -> Process {
+        self.start_gateway(&[], None).0
+    }
+
+    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>) -> (Process, u16) {
         let (port, health) = (free_port(), free_port());
         let mut args: Vec<String> = ["gateway", "--log-format", "text"].map(str::to_owned).to_vec();
         args.extend([
@@ -134,8 +150,7 @@ impl<'a> System<'a> {
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);
         let process = Process::start(&self.program, &args, &config, self.log_file("gateway"), format!("http://127.0.0.1:{port}"));
-        self.ready(&process, health).await;
-        process
+        (process, health)
     }
 
     /// Starts a controller with short delays. It is ready when it leads; see [`System::leading`].
@@ -151,10 +166,10 @@ impl<'a> System<'a> {
             format!("--class={}", self.installed.class),
             format!("--fullname={}", self.installed.fullname),
             format!("--access-policy={}", self.installed.access_policy.display()),
-            "--public-url=https://rolecall.example".to_owned(),
         ]);
         let given = |name: &str| flags.iter().any(|f| f.starts_with(name));
         for (name, value) in [
+            ("--public-url", "https://rolecall.example"),
             ("--lease-duration", "3s"),
             ("--renew-deadline", "2s"),
             ("--retry-period", "300ms"),

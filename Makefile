@@ -1,0 +1,48 @@
+# Rolecall. `make` alone lists what there is. Each target installs what it needs; Rust (rustup) and Go have to be there.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+HELM = $$(tests/cluster/build.sh)/helm
+SCRIPTS = $(shell git ls-files '*.sh') .ci/run
+
+# Many tests wait for a real cluster's clock, not for a processor.
+export RUST_TEST_THREADS ?= 4
+
+.PHONY: help build lint test demo cluster crds audit
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## The server `rolecall` and the plugin `kubectl-rolecall`, optimised, in target/release
+	$(CARGO) build --release --locked --bins
+
+lint: ## Format, clippy, licences and sources of dependencies, shell scripts, the chart
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once; some minutes)"; $(CARGO) install --locked --quiet cargo-deny; }
+	cargo deny --locked --log-level error check bans licenses sources
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts are not checked"; fi
+	@$(HELM) lint --strict --quiet charts/rolecall 2> >(grep -v 'symbolic link' >&2)
+
+test: ## All tests, on a real control plane (built once, about 7 minutes on two cores)
+	@tests/cluster/build.sh >/dev/null
+	$(CARGO) test --locked
+
+demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=name: on your cluster; KEEP=1: stay up)
+	@tests/cluster/build.sh >/dev/null
+	$(CARGO) build --locked --quiet --bins
+	@$(CARGO) run --locked --quiet --example demo
+
+cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster/kubeconfig
+	@echo "KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig; programs in $$(tests/cluster/build.sh)"
+	@tests/cluster/run.sh --stay target/cluster
+
+crds: ## Write crds/ from the types
+	$(CARGO) run --locked --quiet --bin rolecall -- crds --dir crds
+
+audit: ## Known vulnerabilities in dependencies (needs the advisory database, so the network)
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny
+	cargo deny check advisories

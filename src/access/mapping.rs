@@ -1,0 +1,240 @@
+//! A mapping, compiled from either kind: what can be wrong with a spec is found here, once. Which groups and namespaces it means today is in `select` and `targets`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::key::MappingKey;
+use super::policy::Refusal;
+use crate::api::mapping::{ClusterRoleMapping, Groups, Namespaces, RoleMapping, RoleRef};
+use crate::api::selector::Selector;
+use crate::directory::Resource;
+use crate::scim::filter::{Filter, Key, Matcher};
+use crate::scim::{ResourceKind, ScimError};
+
+/// A compiled mapping.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// Which one.
+    pub key: MappingKey,
+    /// The object's UID.
+    pub uid: String,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// The sources, each once.
+    pub sources: Vec<Arc<str>>,
+    /// Which groups.
+    pub groups: GroupSelector,
+    /// What their members get, and where.
+    pub grants: Vec<GrantRule>,
+    /// Holds new grants.
+    pub suspend: bool,
+}
+
+/// Which groups a mapping means.
+#[derive(Clone, Debug)]
+pub enum GroupSelector {
+    /// By displayName, letter for letter.
+    Names(Vec<String>),
+    /// By externalId.
+    ExternalIds(Vec<String>),
+    /// By a filter.
+    Filter(Box<GroupFilter>),
+}
+
+/// A filter over displayName, externalId and id, compiled.
+#[derive(Clone, Debug)]
+pub struct GroupFilter {
+    text: String,
+    matcher: Matcher,
+    /// The one id that it can match, if it says so.
+    pub(super) id: Option<String>,
+    /// The one externalId that it can match.
+    pub(super) external_id: Option<String>,
+    /// It looks at names: of groups of one name only the oldest bearer counts.
+    pub(super) by_name: bool,
+}
+
+/// One role and where it is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRule {
+    /// The role.
+    pub role: RoleRef,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where a role is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the mapping's own namespace.
+    Own,
+    /// In namespaces by name.
+    Names(BTreeSet<String>),
+    /// In namespaces by label.
+    Labels(Selector),
+}
+
+impl Mapping {
+    /// Compiles a RoleMapping.
+    pub fn of_role_mapping(object: &RoleMapping) -> Result<Self, Refusal> {
+        let meta = &object.metadata;
+        let (Some(name), Some(namespace)) = (&meta.name, &meta.namespace) else {
+            return Err(Refusal::new("InvalidSpec", "the object has no name or no namespace"));
+        };
+        let spec = &object.spec;
+        let grants = spec.grants.iter().map(|grant| GrantRule {
+            role: grant.role_ref.clone(),
+            place: Place::Own,
+        });
+        Ok(Self {
+            key: MappingKey::role_mapping(namespace.clone(), name.clone()),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            sources: sources(&spec.sources)?,
+            groups: groups(&spec.groups)?,
+            grants: some(grants.collect())?,
+            suspend: spec.suspend,
+        })
+    }
+
+    /// Compiles a ClusterRoleMapping.
+    pub fn of_cluster_role_mapping(object: &ClusterRoleMapping) -> Result<Self, Refusal> {
+        let meta = &object.metadata;
+        let Some(name) = &meta.name else {
+            return Err(Refusal::new("InvalidSpec", "the object has no name"));
+        };
+        let spec = &object.spec;
+        let grants: Result<Vec<_>, _> = spec
+            .grants
+            .iter()
+            .map(|grant| {
+                Ok(GrantRule {
+                    role: grant.role_ref.clone(),
+                    place: place(&grant.namespaces)?,
+                })
+            })
+            .collect();
+        Ok(Self {
+            key: MappingKey::cluster_role_mapping(name.clone()),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            sources: sources(&spec.sources)?,
+            groups: groups(&spec.groups)?,
+            grants: some(grants?)?,
+            suspend: spec.suspend,
+        })
+    }
+
+    /// Whether it uses the source.
+    pub fn uses(&self, source: &str) -> bool {
+        self.sources.iter().any(|s| **s == *source)
+    }
+}
+
+// The CRD's own rules say the same; an object may be older than they are.
+
+fn some(grants: Vec<GrantRule>) -> Result<Vec<GrantRule>, Refusal> {
+    match grants.len() {
+        0 => Err(Refusal::new("InvalidSpec", "spec.grants is empty")),
+        1..=24 => Ok(grants),
+        n => Err(Refusal::new("InvalidSpec", format!("spec.grants has {n} entries; at most 24"))),
+    }
+}
+
+fn sources(names: &[String]) -> Result<Vec<Arc<str>>, Refusal> {
+    let mut found: Vec<Arc<str>> = Vec::new();
+    for name in names {
+        if !name.is_empty() && !found.iter().any(|s| **s == **name) {
+            found.push(name.as_str().into());
+        }
+    }
+    if found.is_empty() {
+        return Err(Refusal::new("InvalidSpec", "spec.sources names no ScimSource"));
+    }
+    Ok(found)
+}
+
+fn groups(groups: &Groups) -> Result<GroupSelector, Refusal> {
+    match groups {
+        Groups {
+            names: Some(names),
+            external_ids: None,
+            filter: None,
+        } => Ok(GroupSelector::Names(each_once(names))),
+        Groups {
+            names: None,
+            external_ids: Some(ids),
+            filter: None,
+        } => Ok(GroupSelector::ExternalIds(each_once(ids))),
+        Groups {
+            names: None,
+            external_ids: None,
+            filter: Some(filter),
+        } => Ok(GroupSelector::Filter(Box::new(GroupFilter::compile(filter)?))),
+        _ => Err(Refusal::new("InvalidSpec", "exactly one of spec.groups.names, externalIds and filter must be set")),
+    }
+}
+
+fn place(namespaces: &Namespaces) -> Result<Place, Refusal> {
+    match namespaces {
+        Namespaces {
+            names: Some(names),
+            selector: None,
+        } => Ok(Place::Names(names.iter().cloned().collect())),
+        Namespaces {
+            names: None,
+            selector: Some(selector),
+        } => Ok(Place::Labels(selector.clone())),
+        _ => Err(Refusal::new("InvalidSpec", "exactly one of namespaces.names and namespaces.selector must be set")),
+    }
+}
+
+fn each_once(list: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    list.iter().filter(|item| seen.insert(item.as_str())).cloned().collect()
+}
+
+impl GroupFilter {
+    /// Compiles a filter. Any other attribute than displayName, externalId and id is refused: a filter over more would be an oracle.
+    pub fn compile(text: &str) -> Result<Self, Refusal> {
+        let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("spec.groups.filter {text:?}: {}", error.detail));
+        let filter = Filter::parse(text).map_err(wrong)?;
+        let mut by_name = false;
+        for path in filter.paths() {
+            let name = path.name.to_ascii_lowercase();
+            if path.sub.is_some() || path.urn.is_some() || !["displayname", "externalid", "id"].contains(&name.as_str()) {
+                let message = format!("spec.groups.filter {text:?}: groups are filtered by displayName, externalId and id, not by {path}");
+                return Err(Refusal::new("InvalidFilter", message));
+            }
+            by_name |= name == "displayname";
+        }
+        let only = |key: Key| filter.keys(ResourceKind::Group).into_iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_owned());
+        Ok(Self {
+            matcher: filter.compile(ResourceKind::Group).map_err(wrong)?.absent_is_false(),
+            id: only(Key::Id),
+            external_id: only(Key::ExternalId),
+            by_name,
+            text: text.to_owned(),
+        })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the filter selects the group.
+    pub fn matches(&self, group: &Resource) -> bool {
+        let mut view = Map::new();
+        view.insert("id".to_owned(), Value::from(group.id.to_string()));
+        if !group.name.is_empty() {
+            view.insert("displayName".to_owned(), Value::from(&*group.name));
+        }
+        if let Some(external_id) = &group.external_id {
+            view.insert("externalId".to_owned(), Value::from(&**external_id));
+        }
+        self.matcher.matches(&view)
+    }
+}

@@ -1,0 +1,20 @@
+//! From directory to access, as values: who is to hold which role where, what differs from that, what of it may pass, and what was granted. No client, no clock, no files, no randomness.
+//!
+//! ```text
+//!  mappings + Directory + namespaces + policy --desired--> Desired --diff(observed, ledger)--> Plan --gate--> Gated --step--> one write
+//! ```
+
+pub mod binding;
+pub mod diff;
+pub mod gate;
+pub mod key;
+pub mod ledger;
+pub mod mapping;
+pub mod names;
+pub mod people;
+pub mod policy;
+pub mod select;
+pub mod shard;
+pub mod username;
+pub mod usernames;
+pub mod why;

@@ -1,0 +1,121 @@
+//! Which groups of the directory a mapping means. Who is in them is in `people`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::mapping::{GroupFilter, GroupSelector, Mapping};
+use crate::directory::{Directory, Kind, Resource, Source};
+use crate::scim::fold;
+
+/// The groups of one mapping, and what is to be told of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// The groups that count, in a fixed order: by source as the mapping lists them, then by age of the group.
+    pub groups: Vec<(Arc<str>, u32)>,
+    /// The names or externalIds that no group bears; the filter, if it matches no group.
+    pub unmatched: Vec<String>,
+    /// The names or externalIds that several groups bear: the one that has borne it longest has it, the others get nothing.
+    pub ambiguous: Vec<String>,
+}
+
+impl Selected {
+    /// The groups of one source, in order.
+    pub fn of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = u32> + 'a {
+        self.groups.iter().filter(move |(s, _)| **s == *source).map(|(_, n)| *n)
+    }
+
+    /// Whether the group counts.
+    pub fn has(&self, source: &str, n: u32) -> bool {
+        self.groups.iter().any(|(s, g)| *g == n && **s == *source)
+    }
+}
+
+/// A group that bears a name: the smallest has borne it longest.
+type Bearer = (i64, usize, u32);
+
+/// Selects the groups of `mapping` in those of its sources that it may use (`sources`; see [`super::targets::usable_sources`]).
+pub fn select(mapping: &Mapping, sources: &[Arc<str>], directory: &Directory) -> Selected {
+    let found: Vec<(usize, &Arc<str>, &Source)> = sources
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| mapping.uses(name))
+        .filter_map(|(i, name)| Some((i, name, directory.source(name)?)))
+        .collect();
+    let mut selected = Selected::default();
+    let mut groups: Vec<(usize, u32)> = match &mapping.groups {
+        GroupSelector::Names(names) => by(names, &mut selected, |name, bearers| {
+            for (i, _, source) in &found {
+                let resources = source.groups_by_name(name).filter_map(|n| source.get(n));
+                bearers.extend(resources.map(|group| (group.name_since, *i, group.n)));
+            }
+        }),
+        GroupSelector::ExternalIds(ids) => by(ids, &mut selected, |id, bearers| {
+            for (i, _, source) in &found {
+                let resources = source.by_external_id(Kind::Group, id).filter_map(|n| source.get(n));
+                bearers.extend(resources.map(|group| (group.since("externalId"), *i, group.n)));
+            }
+        }),
+        GroupSelector::Filter(filter) => by_filter(filter, &found, &mut selected),
+    };
+    groups.sort_unstable();
+    groups.dedup();
+    selected.groups = groups.into_iter().filter_map(|(i, n)| Some((sources.get(i)?.clone(), n))).collect();
+    selected
+}
+
+fn by(wanted: &[String], selected: &mut Selected, mut bearers_of: impl FnMut(&str, &mut Vec<Bearer>)) -> Vec<(usize, u32)> {
+    let mut groups = Vec::new();
+    for name in wanted {
+        let mut bearers = Vec::new();
+        bearers_of(name, &mut bearers);
+        match bearers.iter().min() {
+            Some((_, i, n)) => groups.push((*i, *n)),
+            None => selected.unmatched.push(name.clone()),
+        }
+        if bearers.len() > 1 {
+            selected.ambiguous.push(name.clone());
+        }
+    }
+    groups
+}
+
+fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], selected: &mut Selected) -> Vec<(usize, u32)> {
+    let mut matched: Vec<(usize, &Arc<Resource>)> = Vec::new();
+    for (i, _, source) in found {
+        matched.extend(candidates(filter, source).filter(|group| filter.matches(group)).map(|group| (*i, group)));
+    }
+    if matched.is_empty() {
+        selected.unmatched.push(filter.text().to_owned());
+    }
+    if !filter.by_name {
+        return matched.into_iter().map(|(i, group)| (i, group.n)).collect();
+    }
+    // names are compared without case here, as the filter compares them
+    let mut by_name: HashMap<String, Vec<(Bearer, &str)>> = HashMap::new();
+    for (i, group) in matched {
+        by_name.entry(fold(&group.name)).or_default().push(((group.name_since, i, group.n), &group.name));
+    }
+    let mut groups = Vec::new();
+    for bearers in by_name.values() {
+        if let Some(((_, i, n), name)) = bearers.iter().min() {
+            groups.push((*i, *n));
+            if bearers.len() > 1 {
+                selected.ambiguous.push((*name).to_owned());
+            }
+        }
+    }
+    selected.ambiguous.sort_unstable();
+    groups
+}
+
+/// The groups that the filter could match: by an index, if the filter says which one it means.
+fn candidates<'a>(filter: &'a GroupFilter, source: &'a Source) -> Box<dyn Iterator<Item = &'a Arc<Resource>> + 'a> {
+    if let Some(id) = &filter.id {
+        let group = id.parse().ok().and_then(|id| source.by_id(&id)).filter(|group| group.kind == Kind::Group);
+        return Box::new(group.into_iter());
+    }
+    if let Some(external_id) = &filter.external_id {
+        return Box::new(source.by_external_id(Kind::Group, external_id).filter_map(|n| source.get(n)));
+    }
+    Box::new(source.groups())
+}

@@ -1,0 +1,204 @@
+//! What the plugin reads, with the caller's own rights: what they do not allow becomes a note, and not an error. Nothing is computed here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::access::ledger::Ledger;
+use crate::access::targets::{NamespaceInfo, Namespaces};
+use crate::api::{ClusterRoleMapping, Journal as Root, RoleMapping, ScimSource};
+use crate::directory::Directory;
+use crate::journal::store::Kubernetes;
+use crate::journal::{Error as JournalError, Snapshot, State, load};
+use crate::ops::client;
+
+/// Everything that was read.
+#[derive(Default)]
+pub struct World {
+    /// All sources.
+    pub sources: Vec<ScimSource>,
+    /// The RoleMappings that may be read: those of all namespaces, or of the one asked for.
+    pub role_mappings: Vec<RoleMapping>,
+    /// All ClusterRoleMappings.
+    pub cluster_role_mappings: Vec<ClusterRoleMapping>,
+    /// The namespace whose RoleMappings are asked for; `None`: all.
+    pub namespace: Option<String>,
+    /// All mappings were read: what is not among them is gone.
+    pub complete: bool,
+    /// The namespaces with their labels, if they may be read.
+    pub namespaces: Option<Namespaces>,
+    /// The installations in the cluster, each with its journals.
+    pub installations: Vec<Installation>,
+    /// What could not be read, and what that means.
+    pub notes: Vec<String>,
+}
+
+/// One installation: its two journals, as far as they may be read.
+pub struct Installation {
+    /// Where it is.
+    pub namespace: String,
+    /// The id of both journals; empty if it is not known.
+    pub id: String,
+    /// What the identity providers said.
+    pub directory: Option<Snapshot<Directory>>,
+    /// What was granted.
+    pub access: Option<Snapshot<Ledger>>,
+}
+
+/// Which namespaces' RoleMappings.
+pub enum Scope {
+    /// All.
+    All,
+    /// One.
+    Namespace(String),
+    /// That of the kubeconfig's context.
+    Default,
+}
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No client.
+    #[error("no connection to a cluster")]
+    Client(#[source] client::Error),
+    /// The API server does not answer, or does not know our kinds.
+    #[error("{0} cannot be read")]
+    Read(&'static str, #[source] Box<kube::Error>),
+    /// The result is no JSON.
+    #[error("the result cannot be printed")]
+    Print(#[source] serde_json::Error),
+}
+
+/// Reads everything at once.
+pub async fn world(context: Option<&str>, scope: Scope, system_namespace: &str) -> Result<World, Error> {
+    let client = client::connect(context).await.map_err(Error::Client)?;
+    let namespace = match scope {
+        Scope::All => None,
+        Scope::Namespace(namespace) => Some(namespace),
+        Scope::Default => Some(client.default_namespace().to_owned()),
+    };
+    let (all_sources, all_mappings, all_cluster_mappings, all_namespaces, all_roots) = (
+        Api::<ScimSource>::all(client.clone()),
+        Api::<RoleMapping>::all(client.clone()),
+        Api::<ClusterRoleMapping>::all(client.clone()),
+        Api::<Namespace>::all(client.clone()),
+        Api::<Root>::all(client.clone()),
+    );
+    let (sources, mappings, cluster_mappings, namespaces, roots) = tokio::join!(
+        list(&all_sources, "ScimSources"),
+        list(&all_mappings, "RoleMappings"),
+        list(&all_cluster_mappings, "ClusterRoleMappings"),
+        list(&all_namespaces, "Namespaces"),
+        list(&all_roots, "Journals"),
+    );
+    let mut world = World::default();
+    world.complete = mappings.as_ref().is_ok_and(Option::is_some) && cluster_mappings.as_ref().is_ok_and(Option::is_some);
+    world.sources = world.or_note(sources?, "you may not list ScimSources");
+    world.cluster_role_mappings = world.or_note(cluster_mappings?, "you may not list ClusterRoleMappings");
+    world.role_mappings = match (mappings?, &namespace) {
+        (Some(all), _) => all,
+        (None, None) => world.or_note(None, "you may not list RoleMappings in all namespaces: name one with -n"),
+        (None, Some(namespace)) => {
+            let own = list(&Api::namespaced(client.clone(), namespace), "RoleMappings").await?;
+            world.or_note(own, &format!("you may not list RoleMappings in namespace {namespace}"))
+        }
+    };
+    world.namespaces = namespaces?.map(|all| all.into_iter().map(info).collect());
+    world.namespace = namespace;
+    let mut places: Vec<String> = match roots? {
+        Some(roots) => roots.into_iter().filter_map(|root| root.namespace()).collect(),
+        None => vec![system_namespace.to_owned()],
+    };
+    places.sort();
+    places.dedup();
+    let read = join_all(places.into_iter().map(|place| installation(&client, place))).await;
+    for (installation, notes) in read {
+        world.installations.push(installation);
+        world.notes.extend(notes);
+    }
+    Ok(world)
+}
+
+impl World {
+    fn or_note<T>(&mut self, read: Option<Vec<T>>, note: &str) -> Vec<T> {
+        read.unwrap_or_else(|| {
+            self.notes.push(note.to_owned());
+            Vec::new()
+        })
+    }
+}
+
+/// A whole list; `None` if the caller may not.
+async fn list<K>(api: &Api<K>, what: &'static str) -> Result<Option<Vec<K>>, Error>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut items = Vec::new();
+    let mut params = ListParams::default().limit(500);
+    loop {
+        match api.list(&params).await {
+            Ok(page) => {
+                let next = page.metadata.continue_.filter(|token| !token.is_empty());
+                items.extend(page.items);
+                match next {
+                    Some(token) => params = params.continue_token(&token),
+                    None => return Ok(Some(items)),
+                }
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+            Err(error) => return Err(Error::Read(what, Box::new(error))),
+        }
+    }
+}
+
+fn info(namespace: Namespace) -> (String, Arc<NamespaceInfo>) {
+    let name = namespace.name_any();
+    let info = NamespaceInfo {
+        name: name.clone(),
+        labels: namespace.metadata.labels.unwrap_or_default(),
+        terminating: namespace.metadata.deletion_timestamp.is_some(),
+    };
+    (name, Arc::new(info))
+}
+
+async fn installation(client: &Client, namespace: String) -> (Installation, Vec<String>) {
+    let (directory, access) = tokio::join!(
+        journal(client, &namespace, "directory", Directory::default()),
+        journal(client, &namespace, "access", Ledger::default()),
+    );
+    let mut notes = Vec::new();
+    let directory = directory.map_err(|why| notes.push(why)).ok();
+    let access = access.map_err(|why| notes.push(why)).ok();
+    if notes.iter().any(|note| note.contains("may not read")) {
+        notes.push(format!(
+            "without the journals this shows no people, and of groups only what the statuses hold; it needs get on journals and segments (rolecall.dev) in namespace {namespace}"
+        ));
+    }
+    let id = directory.as_ref().map(|s| &s.position).or(access.as_ref().map(|s| &s.position));
+    let id = id.map(|position| position.id.to_string()).unwrap_or_default();
+    let installation = Installation {
+        namespace,
+        id,
+        directory,
+        access,
+    };
+    (installation, notes)
+}
+
+/// One journal, read once from its beginning; or why not.
+async fn journal<S: State>(client: &Client, namespace: &str, name: &str, initial: S) -> Result<Snapshot<S>, String> {
+    let store = Kubernetes::new(client.clone(), namespace, name).with_deadline(Duration::from_secs(30));
+    load(Arc::new(store), initial, Vec::new()).await.map_err(|error| match error {
+        JournalError::Store(crate::journal::StoreError::Refused { status: 403, .. }) => {
+            format!("you may not read the journal {name} in namespace {namespace}")
+        }
+        JournalError::Lost(loss) => format!("the journal {name} in namespace {namespace} is lost: {loss}"),
+        JournalError::Store(error) => format!("the journal {name} in namespace {namespace} cannot be read: {error}"),
+        error => format!("the journal {name} in namespace {namespace} cannot be read: {error}"),
+    })
+}

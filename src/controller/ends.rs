@@ -1,0 +1,117 @@
+//! Mappings and sources that are no longer there: whether that counts as a deletion, and what follows. No finalizers: the ledger remembers, and GETs prove.
+
+use tokio::time::timeout;
+
+use super::deletion::{self, Shown};
+use super::engine::{Done, Engine};
+use super::owner::Owner;
+use crate::access::key::{MappingKey, MappingKind};
+use crate::access::ledger::{Event as Record, Seen};
+use crate::access::why::Cause;
+use crate::directory::Event as DirectoryEvent;
+use crate::journal::Verdict;
+
+/// What may have been deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A mapping.
+    Mapping(MappingKey),
+    /// A source.
+    Source(String),
+}
+
+/// What was found of it.
+pub struct Found {
+    who: Who,
+    seen: Seen,
+    shown: Shown,
+}
+
+impl Engine {
+    /// Asks for everything that the ledger knows and the cluster does not show, once so much time has passed that no restore is running.
+    pub(super) fn look_at_deletions(&mut self) {
+        if self.checking || self.started.elapsed() < self.args.absence_delay {
+            return;
+        }
+        let ledger = self.access.snapshot();
+        let mut absent: Vec<(Who, Seen)> = Vec::new();
+        for (key, seen) in ledger.state.mappings() {
+            let there = match key.kind {
+                MappingKind::RoleMapping => self.world.mappings.get(&format!("{}/{}", key.namespace, key.name)).is_some(),
+                MappingKind::ClusterRoleMapping => self.world.cluster_mappings.get(&key.name).is_some(),
+            };
+            if !there && !self.owners.get(key).is_some_and(|o| o.ended) {
+                absent.push((Who::Mapping(key.clone()), seen.clone()));
+            }
+        }
+        for (name, seen) in ledger.state.sources() {
+            if self.world.sources.get(name).is_none() {
+                absent.push((Who::Source(name.to_owned()), seen.clone()));
+            }
+        }
+        if absent.is_empty() {
+            return;
+        }
+        self.checking = true;
+        let client = self.client.clone();
+        self.spawn(async move {
+            let mut found = Vec::new();
+            for (who, seen) in absent {
+                let asked = async {
+                    match &who {
+                        Who::Source(name) => deletion::source(&client, name).await,
+                        Who::Mapping(key) if key.kind == MappingKind::RoleMapping => deletion::role_mapping(&client, &key.namespace, &key.name).await,
+                        Who::Mapping(key) => deletion::cluster_role_mapping(&client, &key.name).await,
+                    }
+                };
+                match timeout(std::time::Duration::from_secs(5), asked).await {
+                    Ok(Ok(shown)) => found.push(Found { who, seen, shown }),
+                    Ok(Err(error)) => tracing::debug!(%error, "cannot ask for a deletion"),
+                    Err(_) => {}
+                }
+            }
+            Done::Deletions(found)
+        });
+    }
+
+    /// Takes in what was found.
+    pub(super) fn deletions_found(&mut self, found: Vec<Found>) {
+        self.checking = false;
+        for Found { who, seen, shown } in found {
+            // Deleted: the kind is there, stays, and is the one that the ledger knows. Anything else is an orphan: what it gave stays.
+            let counts = matches!(&shown, Shown::Absent(Some((uid, false))) if **uid == *seen.crd);
+            if !counts {
+                tracing::debug!(?who, ?shown, "absent, and that does not count");
+                continue;
+            }
+            match who {
+                Who::Mapping(key) => {
+                    tracing::info!(mapping = %key, "deleted: what it gave goes");
+                    self.recorder.now(Record::MappingEnded { key: key.clone() });
+                    let owner = self.owners.remove(&key).unwrap_or_default();
+                    self.owners.insert(key.clone(), Owner { ended: true, ..owner });
+                    self.evaluate(&key, &Cause::Ended);
+                }
+                Who::Source(name) => self.end_source(name),
+            }
+        }
+    }
+
+    fn end_source(&mut self, name: String) {
+        tracing::info!(source = name, "deleted: its directory ends, and what it gave goes");
+        self.recorder.now(Record::SourceEnded { name: name.clone() });
+        let directory = self.directory.clone();
+        self.spawn(async move {
+            let ended = directory
+                .submit(move |state, _| match state.source(&name) {
+                    Some(_) => Verdict::Append(vec![DirectoryEvent::SourceEnded { source: name.clone() }], ()),
+                    None => Verdict::Read(()),
+                })
+                .await;
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the end of a source is not recorded yet");
+            }
+            Done::Deletions(Vec::new())
+        });
+    }
+}

@@ -1,0 +1,370 @@
+//! One term of the controller: what it holds, and the loop that waits for something to happen. Decisions are in `access`; looking and writing in `work`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::apply::Writer;
+use super::observe::key_of;
+use super::owner::{Owner, SourceRun};
+use super::queue::Queue;
+use super::recorder::Recorder;
+use super::status::{Pacer, Target as StatusTarget};
+use super::work::{Granting, Unsettled, WriteDone};
+use super::world::{Change, World, place, slim};
+use super::{Args, evidence, fence, guards, start, world};
+use crate::access::binding::Observed;
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::ledger::Ledger;
+use crate::access::names::Installation;
+use crate::access::policy::AccessPolicy;
+use crate::access::usernames::Usernames;
+use crate::access::why::Cause;
+use crate::directory::Directory;
+use crate::journal::{Error as JournalError, Journal, Loss, Snapshot};
+
+/// How often the access policy's file is looked at, and deletions are.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Why a term ended before its Lease did.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process leads.
+    #[error("stepped down: {0}")]
+    SteppedDown(String),
+    /// A journal is lost; everything that was known of it is dropped.
+    #[error("a journal is lost: {0}")]
+    Lost(Loss),
+    /// A journal does not work.
+    #[error("a journal does not work")]
+    Journal(#[source] JournalError),
+    /// The watches ended.
+    #[error("the watches ended")]
+    Watches,
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Lost(loss) => Self::Lost(loss),
+            JournalError::Fenced => Self::SteppedDown("the access journal is another leader's".to_owned()),
+            other => Self::Journal(other),
+        }
+    }
+}
+
+/// Something that ended.
+pub enum Done {
+    /// A write of a binding.
+    Write(WriteDone),
+    /// The proof and the records before a batch of grants.
+    Granting(super::work::GrantingDone),
+    /// A status.
+    Status(StatusTarget, Result<serde_json::Value, String>),
+    /// Whether we still lead.
+    Lease(Result<bool, String>),
+    /// Mappings and sources that may have been deleted.
+    Deletions(Vec<super::ends::Found>),
+}
+
+/// One term.
+pub struct Engine {
+    pub(super) args: Args,
+    pub(super) client: Client,
+    pub(super) term: String,
+    pub(super) started: Instant,
+    pub(super) installation: Installation,
+    pub(super) world: World,
+    pub(super) directory: Journal<Directory>,
+    pub(super) seen: Snapshot<Directory>,
+    pub(super) access: Journal<Ledger>,
+    pub(super) recorder: Recorder,
+    pub(super) writer: Writer,
+    pub(super) policy: Option<AccessPolicy>,
+    pub(super) policy_text: Result<String, String>,
+    pub(super) missing: Vec<String>,
+    pub(super) sources: BTreeMap<Arc<str>, SourceRun>,
+    pub(super) usernames: Usernames,
+    pub(super) owners: BTreeMap<MappingKey, Owner>,
+    pub(super) observed: BTreeMap<BindingKey, Observed>,
+    pub(super) by_name: HashMap<String, BindingKey>,
+    pub(super) foreign: BTreeSet<BindingKey>,
+    pub(super) queue: Queue,
+    pub(super) unsettled: HashMap<BindingKey, Unsettled>,
+    pub(super) tombstones: BTreeSet<BindingKey>,
+    pub(super) must_delete: BTreeSet<BindingKey>,
+    pub(super) waiting: BTreeMap<BindingKey, Instant>,
+    pub(super) granting: Granting,
+    pub(super) doing: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) pacer: Pacer,
+    pub(super) status_due: BTreeMap<StatusTarget, Instant>,
+    pub(super) told: kube::runtime::events::Recorder,
+    pub(super) crds: HashMap<&'static str, String>,
+    pub(super) checking: bool,
+    pub(super) lease_asked: bool,
+    pub(super) index_told: HashMap<String, Instant>,
+}
+
+/// Leads for one term. It returns only when it cannot go on.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(args: &Args, client: Client, term: String, before: Option<String>) -> Result<(), Error> {
+    let started = Instant::now();
+    let (send, mut changes) = mpsc::channel(4096);
+    let _watches = world::start(&client, &args.class, &send);
+    let mut world = World::default();
+    while !world.complete() {
+        let Some(change) = changes.recv().await else { return Err(Error::Watches) };
+        feed(&mut world, change);
+    }
+    let (directory, access, id) = start::journals(args, &client, &term, &world).await?;
+    let _garbage = [
+        start::collect(directory.clone(), args.garbage_delay),
+        start::collect(access.clone(), args.garbage_delay),
+    ];
+    let probe = fence::Probe {
+        namespace: args.namespace.clone(),
+        class: args.class.clone(),
+        role: format!("{}-nothing", args.fullname),
+        fence: format!("{}-fence", args.fullname),
+    };
+    let old = before.unwrap_or_else(|| "nobody/0".to_owned());
+    if !fence::settled(&client, &probe, &old, &term, 250).await {
+        tracing::warn!("the fence was not seen to refuse the old term");
+    }
+    tokio::time::sleep(args.fence_delay).await;
+    let mut engine = Engine {
+        installation: Installation { class: args.class.clone(), journal: id, predecessors: Vec::new() },
+        seen: directory.snapshot(),
+        recorder: Recorder::new(access.clone()),
+        writer: Writer::new(client.clone(), args.write_deadline, format!("{}-fence", args.fullname)),
+        told: super::status::recorder(client.clone(), &args.identity),
+        args: args.clone(),
+        client,
+        term,
+        started,
+        world,
+        directory,
+        access,
+        policy: None,
+        policy_text: Err("not read yet".to_owned()),
+        missing: Vec::new(),
+        sources: BTreeMap::new(),
+        usernames: Usernames::default(),
+        owners: BTreeMap::new(),
+        observed: BTreeMap::new(),
+        by_name: HashMap::new(),
+        foreign: BTreeSet::new(),
+        queue: Queue::default(),
+        unsettled: HashMap::new(),
+        tombstones: BTreeSet::new(),
+        must_delete: BTreeSet::new(),
+        waiting: BTreeMap::new(),
+        granting: Granting::default(),
+        doing: FuturesUnordered::new(),
+        pacer: Pacer::new(Duration::from_secs(1)),
+        status_due: BTreeMap::new(),
+        crds: HashMap::new(),
+        checking: false,
+        lease_asked: false,
+        index_told: HashMap::new(),
+    };
+    engine.begin().await?;
+    engine.work(&mut changes).await
+}
+
+/// Takes one event in, without looking at what it means.
+pub fn feed(world: &mut World, change: Change) -> Touched {
+    match change {
+        Change::Source(event) => Touched::Sources(world.sources.feed(event, slim)),
+        Change::Mapping(event) => Touched::Mappings(world.mappings.feed(event, slim)),
+        Change::ClusterMapping(event) => Touched::ClusterMappings(world.cluster_mappings.feed(event, slim)),
+        Change::Namespace(event) => Touched::Namespaces(world.namespaces.feed(event, place)),
+        Change::Binding(event) => Touched::Bindings(world.bindings.feed(event, slim)),
+        Change::Role(event) => Touched::Roles(world.roles.feed(event, |_| ())),
+        Change::ClusterRole(event) => Touched::Roles(world.cluster_roles.feed(event, |_| ())),
+        Change::Policy(event) => Touched::Policies(world.policies.feed(event, slim)),
+        Change::PolicyBinding(event) => Touched::Policies(world.policy_bindings.feed(event, slim)),
+    }
+}
+
+/// Which objects an event changed, by key.
+pub enum Touched {
+    /// Sources.
+    Sources(Vec<String>),
+    /// RoleMappings.
+    Mappings(Vec<String>),
+    /// ClusterRoleMappings.
+    ClusterMappings(Vec<String>),
+    /// Namespaces.
+    Namespaces(Vec<String>),
+    /// Bindings with our labels.
+    Bindings(Vec<String>),
+    /// Roles of either kind.
+    Roles(Vec<String>),
+    /// Admission policies and their bindings.
+    Policies(Vec<String>),
+}
+
+impl Engine {
+    /// The first look at everything.
+    async fn begin(&mut self) -> Result<(), Error> {
+        for plural in ["scimsources", "rolemappings", "clusterrolemappings"] {
+            if let Ok(Some((uid, _))) = world::crd(&self.client, plural).await {
+                self.crds.insert(plural, uid);
+            }
+        }
+        self.recorder.now(crate::access::ledger::Event::Began { term: self.term.clone() });
+        self.look_at_guards(true);
+        let bindings: Vec<String> = self.world.bindings.items().keys().cloned().collect();
+        self.bindings_changed(&bindings, Cause::Start);
+        self.open_intents();
+        let sources: Vec<String> = self.world.sources.items().keys().cloned().collect();
+        self.sources_changed(&sources);
+        let mappings: Vec<MappingKey> = self.mapping_keys();
+        for key in mappings {
+            self.evaluate(&key, &Cause::Start);
+        }
+        let known: Vec<MappingKey> = self.access.snapshot().state.mappings().map(|(key, _)| key.clone()).collect();
+        for key in known {
+            self.owners.entry(key).or_default();
+        }
+        let entries: Vec<BindingKey> = self.access.snapshot().state.bindings().map(|(name, entry)| entry.key(&name.namespace)).collect();
+        for key in entries {
+            self.queue.add(key, Cause::Start);
+        }
+        tracing::info!(term = self.term, head = %self.seen.position, sources = self.sources.len(), mappings = self.owners.len(), "working");
+        Ok(())
+    }
+
+    async fn work(&mut self, changes: &mut mpsc::Receiver<Change>) -> Result<(), Error> {
+        let mut positions = self.directory.subscribe();
+        let mut ledger = self.access.subscribe();
+        let mut tick = Instant::now() + TICK;
+        let mut compared = Instant::now();
+        loop {
+            self.catch_up()?;
+            self.look()?;
+            self.recorder.flush();
+            self.write_statuses();
+            let wake = [self.queue.next(), self.recorder.next(), self.status_due.values().min().copied(), Some(tick)];
+            let wake = wake.into_iter().flatten().min().unwrap_or(tick);
+            tokio::select! {
+                biased;
+                changed = positions.changed() => changed.map_err(|_| Error::Journal(JournalError::Closed))?,
+                Some(done) = self.doing.next(), if !self.doing.is_empty() => self.done(done)?,
+                flushed = self.recorder.flushed() => match flushed {
+                    Ok(()) => {}
+                    Err(JournalError::Fenced) => return Err(JournalError::Fenced.into()),
+                    Err(error) => tracing::warn!(%error, "records wait for the access journal"),
+                },
+                change = changes.recv() => {
+                    let Some(change) = change else { return Err(Error::Watches) };
+                    self.take(change);
+                    while let Ok(change) = changes.try_recv() {
+                        self.take(change);
+                    }
+                }
+                changed = ledger.changed() => changed.map_err(|_| Error::Journal(JournalError::Closed))?,
+                () = sleep_until(wake) => {}
+            }
+            if Instant::now() >= tick {
+                tick = Instant::now() + TICK;
+                self.look_at_guards(false);
+                self.look_at_deletions();
+                if compared.elapsed() > Duration::from_secs(20) {
+                    compared = Instant::now();
+                    self.statuses_soon();
+                }
+            }
+            let lost = [self.directory.subscribe().borrow().loss.clone(), self.access.subscribe().borrow().loss.clone()];
+            if let Some(loss) = lost.into_iter().flatten().next() {
+                self.recorder.flush();
+                start::tell_loss(&self.client, &self.world, &loss).await;
+                return Err(Error::Lost(loss));
+            }
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match feed(&mut self.world, change) {
+            Touched::Sources(keys) => self.sources_changed(&keys),
+            Touched::Mappings(keys) => {
+                for key in keys {
+                    if let Some((namespace, name)) = key.split_once('/') {
+                        self.mapping_changed(&MappingKey::role_mapping(namespace, name));
+                    }
+                }
+            }
+            Touched::ClusterMappings(keys) => keys.into_iter().for_each(|name| self.mapping_changed(&MappingKey::cluster_role_mapping(name))),
+            Touched::Namespaces(names) => self.namespaces_changed(&names),
+            Touched::Bindings(keys) => self.bindings_changed(&keys, Cause::Repair),
+            Touched::Roles(_) => {
+                // Whatever Kubernetes refused may be allowed now.
+                let failing: Vec<BindingKey> = self.owners.values().flat_map(|o| o.failing.keys().cloned()).collect();
+                failing.into_iter().for_each(|key| self.queue.add(key, Cause::Spec));
+                self.statuses_soon();
+            }
+            Touched::Policies(_) => self.look_at_guards(true),
+        }
+    }
+
+    /// All mappings that are there.
+    pub(super) fn mapping_keys(&self) -> Vec<MappingKey> {
+        let namespaced = self.world.mappings.items().values().map(|m| key_of(m));
+        let cluster = self.world.cluster_mappings.items().keys().map(MappingKey::cluster_role_mapping);
+        namespaced.filter_map(|key| key.split_once('/').map(|(namespace, name)| MappingKey::role_mapping(namespace, name))).chain(cluster).collect()
+    }
+
+    /// The file of the access policy, and the admission policies: what changed of them changes every mapping.
+    pub(super) fn look_at_guards(&mut self, again: bool) {
+        let path: &PathBuf = &self.args.access_policy;
+        let text = guards::read(path);
+        let missing = guards::missing(&self.world, &self.args.fullname);
+        if text == self.policy_text && missing == self.missing && !(again && self.policy.is_none()) {
+            return;
+        }
+        let changed = text != self.policy_text;
+        self.policy_text = text.clone();
+        if missing != self.missing && !missing.is_empty() {
+            tracing::warn!(missing = missing.join(", "), "admission policies are missing: nothing new is granted");
+        }
+        self.missing = missing;
+        match text.and_then(|text| AccessPolicy::parse(&text).map_err(|error| error.to_string())) {
+            Ok(policy) => self.policy = Some(policy),
+            Err(error) => {
+                tracing::warn!(error, "no access policy: nothing new is granted");
+                self.policy_text = Err(error);
+                self.policy = None;
+            }
+        }
+        let owners: Vec<MappingKey> = self.owners.keys().cloned().collect();
+        for owner in owners {
+            if changed {
+                self.evaluate(&owner, &Cause::Spec);
+            } else {
+                let held: Vec<BindingKey> = self.owners.get(&owner).into_iter().flat_map(|o| o.held.keys().cloned()).collect();
+                held.into_iter().for_each(|key| self.queue.add(key, Cause::Spec));
+            }
+        }
+        self.statuses_soon();
+    }
+
+    pub(super) fn spawn(&mut self, future: impl Future<Output = Done> + Send + 'static) {
+        self.doing.push(future.boxed());
+    }
+
+    /// Whether what the directory says may be acted on at all.
+    pub(super) fn journal_evidence(&self) -> bool {
+        evidence::same(&self.seen.position, &self.access.subscribe().borrow())
+    }
+}
