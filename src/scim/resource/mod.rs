@@ -185,11 +185,8 @@ impl Reader {
 /// What must hold of any resource: the required attribute is there and not blank, and `schemas` names what is used, no more and no less.
 pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) -> Result<(), ScimError> {
     let required = kind.required();
-    if !attributes
-        .get(required)
-        .and_then(Value::as_str)
-        .is_some_and(|text| !text.trim().is_empty())
-    {
+    let blank = |text: &str| text.trim().is_empty();
+    if attributes.get(required).and_then(Value::as_str).is_none_or(blank) {
         return Err(ScimError::invalid_value(format!("{required} is required and must not be empty")));
     }
     let used = attributes
