@@ -121,6 +121,13 @@ fn bodies() {
         json!({"displayName": "x", "externalId": "1"}),
     );
     check(Group, json!({"userName": "x"}), json!("invalidValue"));
+    // What the other kind keeps apart, or nowhere, is not kept here either.
+    check(
+        Group,
+        json!({"displayName": "x", "Groups": [1], "PASSWORD": "x"}),
+        json!({"displayName": "x"}),
+    );
+    check(User, json!({"userName": "a", "members": [1]}), json!({"userName": "a"}));
     check(Group, json!({"displayName": "x", "members": [5]}), json!("invalidValue"));
 }
 

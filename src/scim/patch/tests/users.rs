@@ -305,3 +305,18 @@ fn a_list_has_bounds() {
         json!("invalidValue"),
     );
 }
+
+#[test]
+fn ten_thousand_operations_on_a_long_list_are_quick() {
+    let mails: Vec<Value> = (0..1024)
+        .map(|i| json!({"value": format!("{i}@example.com"), "type": "work"}))
+        .collect();
+    let set = json!({"op": "add", "path": "emails[value eq \"1023@example.com\"].display", "value": "x"});
+    let add = json!({"op": "add", "path": "emails", "value": [{"value": "1023@EXAMPLE.com", "type": "Work", "display": "y"}]});
+    let ops: Vec<Value> = (0..5_000).flat_map(|_| [set.clone(), add.clone()]).collect();
+    let start = std::time::Instant::now();
+    let mut expected = mails.clone();
+    expected[1023] = json!({"value": "1023@EXAMPLE.com", "type": "Work", "display": "y"});
+    user(json!({"emails": mails}), json!(ops), json!({"emails": expected}));
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
