@@ -180,6 +180,16 @@ pub(crate) fn strip(value: &Value) -> Option<Value> {
     }
 }
 
+/// Whether a value means "unassigned": null, or nothing but that inside.
+pub(crate) fn is_unassigned(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(is_unassigned),
+        Value::Object(map) => map.values().all(is_unassigned),
+        _ => false,
+    }
+}
+
 /// Whether this element says that it is the primary one.
 pub(crate) fn is_primary(element: &Value) -> bool {
     element.get("primary") == Some(&Value::Bool(true))
@@ -352,6 +362,16 @@ mod tests {
             strip(&json!({"a": [null, {"b": null, "c": 1}], "d": {}, "e": ""})),
             Some(json!({"a": [{"c": 1}], "e": ""}))
         );
-        assert_eq!(strip(&json!([null, []])), None);
+        for (value, unassigned) in [
+            (json!([null, [], {"a": null}]), true),
+            (json!([null, 0]), false),
+            (json!(""), false),
+        ] {
+            assert_eq!(
+                (strip(&value).is_none(), is_unassigned(&value)),
+                (unassigned, unassigned),
+                "{value}"
+            );
+        }
     }
 }

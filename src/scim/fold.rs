@@ -8,7 +8,7 @@ pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    // Lower case can leave NFKC (İ), and NFKC can leave lower case (ﬀ, ℡ are fine, but ϓ is not): a second round settles both.
+    // Lower case can undo NFKC (İ), and NFKC can undo lower case: a second round settles both.
     let once: String = text.nfkc().flat_map(lower).collect();
     once.nfkc().flat_map(lower).nfkc().collect()
 }

@@ -133,7 +133,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(text: &str, expected: Result<(Option<&str>, &str, Option<&str>, Option<&str>), &str>) {
+    /// URN, attribute, filter, sub-attribute.
+    type Parts<'a> = (Option<&'a str>, &'a str, Option<&'a str>, Option<&'a str>);
+
+    fn check(text: &str, expected: Result<Parts, &str>) {
         let parsed = Path::parse(text);
         match (&parsed, expected) {
             (Ok(path), Ok((urn, name, filter, sub))) => {

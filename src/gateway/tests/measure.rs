@@ -59,3 +59,14 @@ async fn a_group_of_200_000() {
     okta.get("/Groups").await;
     eprintln!("a list with 200,000 members: {:?}", begun.elapsed());
 }
+
+/// Serves an empty source for a minute, for testers from outside: `/scim/v2/okta` on port 18099, with the token of these tests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "for testers from outside"]
+async fn serve_for_a_minute() {
+    let okta = Client::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:18099").await.unwrap();
+    let (_end, ended) = tokio::sync::watch::channel(false);
+    let serve = crate::gateway::server::run(listener, None, okta.router.clone(), ended, Default::default());
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(60), serve).await;
+}

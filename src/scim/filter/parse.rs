@@ -160,15 +160,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a space, the word and a space, if all is there.
+    /// Takes a space and the word, if both are there.
     fn word(&mut self, word: &str) -> bool {
         let start = self.at;
         let before = self.spaces();
         let rest = self.rest();
-        if before > 0
-            && rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
-            && rest[word.len()..].starts_with([' ', '('])
-        {
+        let found = before > 0 && rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+        if found && (rest.len() == word.len() || rest[word.len()..].starts_with([' ', '('])) {
             self.at += word.len();
             return true;
         }
@@ -263,9 +261,9 @@ impl<'a> Reader<'a> {
 
     fn literal(&mut self) -> Result<Literal, Fault> {
         let rest = self.rest();
-        if rest.starts_with('"') {
+        if let Some(text) = rest.strip_prefix('"') {
             let mut escaped = false;
-            let end = rest[1..].bytes().position(|b| match (b, escaped) {
+            let end = text.bytes().position(|b| match (b, escaped) {
                 (b'\\', false) => {
                     escaped = true;
                     false

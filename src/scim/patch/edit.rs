@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::OpKind;
-use crate::scim::coerce::{self, From, MAX_VALUES, is_primary, strip};
+use crate::scim::coerce::{self, From, MAX_VALUES, is_primary, is_unassigned, strip};
 use crate::scim::error::ScimError;
 use crate::scim::filter::{Filter, Literal, Matcher, Op, get_attribute};
 use crate::scim::fold;
@@ -91,20 +91,18 @@ pub(super) fn edit(map: &mut Map<String, Value>, target: &Target, op: OpKind, va
     let key = target.key(map);
     let null = Value::Null;
     let given = value.unwrap_or(&null);
+    if op == OpKind::Remove && target.required() {
+        return Err(ScimError::mutability(format!("{} is required", target.path)));
+    }
+    // Taken, not copied: ten thousand operations on a long list shall cost ten thousand edits. On an error the whole object is dropped.
+    let old = map.get_mut(&key).map(Value::take);
     let new = match (&target.matcher, &target.path.attr.sub, op) {
-        (Some(matcher), ..) => elements(map.get(&key), target, matcher, op, given)?,
-        (None, Some(_), _) => part(map.get(&key), target, op, given)?,
-        (None, None, OpKind::Remove) if target.required() => return Err(ScimError::mutability(format!("{} is required", target.path))),
-        (None, None, OpKind::Remove) => remove(map.get(&key), target, given),
-        (None, None, _) => whole(map.get(&key), target, op, given)?,
+        (Some(matcher), ..) => elements(old, target, matcher, op, given)?,
+        (None, Some(_), _) => part(old, target, op, given)?,
+        (None, None, OpKind::Remove) => remove(old, target, given)?,
+        (None, None, _) => whole(old, target, op, given)?,
     };
-    match new.as_ref().and_then(|new| {
-        if target.attribute.is_some() {
-            Some(new.clone())
-        } else {
-            strip(new)
-        }
-    }) {
+    match new.filter(|new| !is_unassigned(new)) {
         Some(new) => map.insert(key, new),
         None if target.required() => return Err(ScimError::invalid_value(format!("{} is required", target.path))),
         None => map.shift_remove(&key),
@@ -113,14 +111,14 @@ pub(super) fn edit(map: &mut Map<String, Value>, target: &Target, op: OpKind, va
 }
 
 /// add and replace of `a`.
-fn whole(old: Option<&Value>, target: &Target, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
+fn whole(old: Option<Value>, target: &Target, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
     let new = target.coerce_whole(given)?;
     let multi = target
         .attribute
-        .map_or_else(|| old.is_some_and(Value::is_array), |attribute| attribute.multi);
+        .map_or_else(|| old.as_ref().is_some_and(Value::is_array), |attribute| attribute.multi);
     match (op, new) {
         // Nothing is added to a list; anything else is unassigned.
-        (OpKind::Add, None) if multi => Ok(old.cloned()),
+        (OpKind::Add, None) if multi => Ok(old),
         (_, None)
             if target.attribute.is_some_and(|a| a.kind == Type::Complex && !a.multi)
                 && given.as_object().is_some_and(|map| !map.is_empty()) =>
@@ -146,13 +144,16 @@ fn whole(old: Option<&Value>, target: &Target, op: OpKind, given: &Value) -> Res
 }
 
 /// The given parts of a complex value; those given as null go, the rest stays as it is (RFC 7644 §3.5.2.3).
-fn merge_object(old: Option<&Value>, new: Map<String, Value>, given: &Value) -> Option<Value> {
-    let mut merged = old.and_then(Value::as_object).cloned().unwrap_or_default();
+fn merge_object(old: Option<Value>, new: Map<String, Value>, given: &Value) -> Option<Value> {
+    let mut merged = match old {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
     let given = match given {
         Value::Array(list) => list.first().unwrap_or(given),
         _ => given,
     };
-    for (key, _) in given.as_object().into_iter().flatten().filter(|(_, value)| strip(value).is_none()) {
+    for (key, _) in given.as_object().into_iter().flatten().filter(|(_, value)| is_unassigned(value)) {
         if let Some(key) = super::existing_key(&merged, key) {
             merged.shift_remove(&key);
         }
@@ -165,19 +166,18 @@ fn merge_object(old: Option<&Value>, new: Map<String, Value>, given: &Value) -> 
 }
 
 /// remove of `a`; with a list of values, of those values.
-fn remove(old: Option<&Value>, target: &Target, given: &Value) -> Option<Value> {
-    let Some(Value::Array(list)) = old else { return None };
+fn remove(old: Option<Value>, target: &Target, given: &Value) -> Result<Option<Value>, ScimError> {
+    let Some(Value::Array(mut list)) = old else { return Ok(None) };
     let listed = match given {
-        Value::Null => return None,
+        Value::Null => return Ok(None),
         Value::Array(listed) => listed.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let kept: Vec<Value> = list
-        .iter()
-        .filter(|element| !listed.iter().any(|given| is_listed(element, given, target.attribute)))
-        .cloned()
-        .collect();
-    (!kept.is_empty()).then_some(Value::Array(kept))
+    if listed.len() > MAX_VALUES {
+        return Err(ScimError::invalid_value(format!("{}: more than {MAX_VALUES} values", target.path)));
+    }
+    list.retain(|element| !listed.iter().any(|given| is_listed(element, given, target.attribute)));
+    Ok(Some(Value::Array(list)))
 }
 
 /// Whether `given` names this element: by the parts that say which one it is.
@@ -199,13 +199,14 @@ fn is_listed(element: &Value, given: &Value, attribute: Option<&Attribute>) -> b
 fn same(a: &Value, b: &Value, attribute: Option<&Attribute>, part: &str) -> bool {
     let exact = attribute.is_some_and(|attribute| attribute.part(part).map_or(attribute.case_exact, |part| part.case_exact));
     match (a, b) {
+        (Value::String(a), Value::String(b)) if a.is_ascii() && b.is_ascii() => a == b || (!exact && a.eq_ignore_ascii_case(b)),
         (Value::String(a), Value::String(b)) if !exact => fold(a) == fold(b),
         _ => a == b,
     }
 }
 
 /// `a.b`: of the one value, or of each.
-fn part(old: Option<&Value>, target: &Target, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
+fn part(old: Option<Value>, target: &Target, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
     let value = if op == OpKind::Remove { None } else { target.coerce_part(given)? };
     let multi = target.attribute.is_some_and(|attribute| attribute.multi);
     match old {
@@ -219,13 +220,11 @@ fn part(old: Option<&Value>, target: &Target, op: OpKind, given: &Value) -> Resu
                 element.into()
             }))
         }
-        Some(Value::Object(map)) => {
-            let mut map = map.clone();
+        Some(Value::Object(mut map)) => {
             set_part(&mut map, target, value);
-            Ok((!map.is_empty()).then_some(Value::Object(map)))
+            Ok(Some(Value::Object(map)))
         }
-        Some(Value::Array(_)) => {
-            let mut list = as_list(old);
+        Some(Value::Array(mut list)) => {
             list.iter_mut()
                 .filter_map(Value::as_object_mut)
                 .for_each(|element| set_part(element, target, value.clone()));
@@ -246,8 +245,8 @@ fn set_part(element: &mut Map<String, Value>, target: &Target, value: Option<Val
 }
 
 /// `a[f]` and `a[f].b`.
-fn elements(old: Option<&Value>, target: &Target, matcher: &Matcher, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
-    let single = old.is_some_and(Value::is_object) || target.attribute.is_some_and(|attribute| !attribute.multi);
+fn elements(old: Option<Value>, target: &Target, matcher: &Matcher, op: OpKind, given: &Value) -> Result<Option<Value>, ScimError> {
+    let single = old.as_ref().is_some_and(Value::is_object) || target.attribute.is_some_and(|attribute| !attribute.multi);
     let mut list = as_list(old);
     let mut touched: Vec<usize> = (0..list.len()).filter(|i| matcher.matches_element(&list[*i])).collect();
     let sub = target.path.attr.sub.is_some();
@@ -293,8 +292,7 @@ fn elements(old: Option<&Value>, target: &Target, matcher: &Matcher, op: OpKind,
         }
     }
     settle_primary(&mut list, &touched);
-    let list = bounded(list, target)?;
-    Ok(unlist(list.as_array().cloned().and_then(without_empty), single))
+    Ok(unlist(Some(bounded(list, target)?), single))
 }
 
 /// The parts that a filter of `eq`, joined by `and`, gives a new element; none if it says anything else, or names `value` or the part that is set.
@@ -369,11 +367,11 @@ fn settle_primary(list: &mut [Value], touched: &[usize]) {
     }
 }
 
-fn as_list(value: Option<&Value>) -> Vec<Value> {
+fn as_list(value: Option<Value>) -> Vec<Value> {
     match value {
         None => Vec::new(),
-        Some(Value::Array(list)) => list.clone(),
-        Some(one) => vec![one.clone()],
+        Some(Value::Array(list)) => list,
+        Some(one) => vec![one],
     }
 }
 
@@ -384,8 +382,8 @@ fn unlist(value: Option<Value>, single: bool) -> Option<Value> {
     }
 }
 
-fn without_empty(list: Vec<Value>) -> Option<Value> {
-    let list: Vec<Value> = list.into_iter().filter(|element| strip(element).is_some()).collect();
+fn without_empty(mut list: Vec<Value>) -> Option<Value> {
+    list.retain(|element| !is_unassigned(element));
     (!list.is_empty()).then_some(Value::Array(list))
 }
 

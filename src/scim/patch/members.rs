@@ -11,18 +11,9 @@ use crate::scim::path::Path;
 pub(super) fn edit(op: OpKind, path: &Path, value: Option<&Value>, members: &mut dyn Members) -> Result<(), ScimError> {
     let sub = path.attr.sub.as_deref();
     if sub.is_some_and(|sub| path.filter.is_some() || !sub.eq_ignore_ascii_case("value")) {
-        // What a member is called is not the group's to say. The member itself still has to be one.
-        return match (op, path.filter.as_ref().and_then(ids)) {
-            (OpKind::Add | OpKind::Replace, Some(wanted)) if sub.is_some_and(|sub| sub.eq_ignore_ascii_case("display")) => {
-                match wanted.iter().all(|id| members.contains(id)) {
-                    true => Ok(()),
-                    false => Err(ScimError::no_target(format!("{path} matches no member"))),
-                }
-            }
-            _ => Err(ScimError::mutability(
-                "a member's parts cannot be changed: remove the member and add another",
-            )),
-        };
+        return Err(ScimError::mutability(
+            "a member's parts cannot be changed: remove the member and add another",
+        ));
     }
     match (op, &path.filter) {
         (OpKind::Remove, Some(filter)) => match ids(filter) {

@@ -180,8 +180,11 @@ impl Patch<'_> {
         let place = match schema::resolve(self.kind, &path.attr) {
             Ok(place) => place,
             // What no schema knows is kept as a POST keeps it, and can be changed if it is there; a path to nowhere is a mistake.
+            Err(_) if path.attr.name.eq_ignore_ascii_case("password") => return Ok(()),
             Err(unknown) => {
-                let bare = path.attr.urn.is_none() && schema::find(self.kind, &path.attr.name).is_none();
+                let bare = path.attr.urn.is_none()
+                    && !resource::is_reserved(&path.attr.name)
+                    && schema::find(self.kind, &path.attr.name).is_none();
                 if !bare || !(keyed || get_attribute(&self.next, &path.attr.name).is_some()) {
                     return Err(ScimError::invalid_path(unknown));
                 }
@@ -206,16 +209,21 @@ impl Patch<'_> {
             }
         }
         let target = edit::Target::new(path, &place)?;
-        let Some(urn) = place.container else {
-            return edit::edit(&mut self.next, &target, op, value);
+        self.edit(place.container, &target, op, value)
+    }
+
+    /// Edits an attribute of the resource, or of an extension's object, which comes and goes with what is in it.
+    fn edit(&mut self, urn: Option<&str>, target: &edit::Target, op: OpKind, value: Option<&Value>) -> Result<(), ScimError> {
+        let Some(urn) = urn else {
+            return edit::edit(&mut self.next, target, op, value);
         };
         let key = existing_key(&self.next, urn).unwrap_or_else(|| urn.to_owned());
-        // Edited apart, so that a container comes into being only with something in it.
-        let mut map = match self.next.get(&key) {
-            Some(Value::Object(map)) => map.clone(),
+        // Taken, not copied: on an error the whole of `next` is dropped.
+        let mut map = match self.next.get_mut(&key).map(Value::take) {
+            Some(Value::Object(map)) => map,
             _ => Map::new(),
         };
-        edit::edit(&mut map, &target, op, value)?;
+        edit::edit(&mut map, target, op, value)?;
         match map.is_empty() {
             true => self.next.shift_remove(&key),
             false => self.next.insert(key, Value::Object(map)),
@@ -300,17 +308,7 @@ impl Patch<'_> {
                 part: None,
             },
         )?;
-        let key = existing_key(&self.next, urn).unwrap_or_else(|| urn.to_owned());
-        let mut map = match self.next.get(&key) {
-            Some(Value::Object(map)) => map.clone(),
-            _ => Map::new(),
-        };
-        edit::edit(&mut map, &target, op, Some(value))?;
-        match map.is_empty() {
-            true => self.next.shift_remove(&key),
-            false => self.next.insert(key, Value::Object(map)),
-        };
-        Ok(())
+        self.edit(Some(urn), &target, op, Some(value))
     }
 
     /// A read-only attribute: no error where the client only repeats what is, or sends a whole object back.
@@ -318,7 +316,7 @@ impl Patch<'_> {
         let harmless = match attribute.name {
             "id" => value.and_then(Value::as_str) == Some(self.id) || (keyed && value == Some(&Value::Null)),
             "meta" | "schemas" => keyed,
-            _ => keyed && value.is_some_and(|value| super::coerce::strip(value).is_none()),
+            _ => keyed && value.is_some_and(super::coerce::is_unassigned),
         };
         match harmless {
             true => Ok(()),

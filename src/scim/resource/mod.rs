@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::Members;
-use super::coerce::{self, From, strip};
+use super::coerce::{self, From, is_unassigned, strip};
 use super::error::ScimError;
 use super::filter::get_attribute;
 use super::patch;
@@ -99,6 +99,13 @@ fn check_schemas(kind: ResourceKind, body: &Map<String, Value>) -> Result<(), Sc
     }
 }
 
+/// Whether no attribute may be kept under this name, even of a kind whose schema does not have it: memberships are kept apart, passwords nowhere.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    ["groups", "members", "password"]
+        .iter()
+        .any(|reserved| reserved.eq_ignore_ascii_case(name))
+}
+
 struct Reader {
     kind: ResourceKind,
     attributes: Map<String, Value>,
@@ -123,7 +130,7 @@ impl Reader {
                 return map.iter().try_for_each(|(key, value)| self.extension(urn, key, value));
             }
         }
-        if known.is_some_and(|urn| self.kind.extensions().iter().any(|schema| schema.id == urn)) && strip(value).is_some() {
+        if known.is_some_and(|urn| self.kind.extensions().iter().any(|schema| schema.id == urn)) && !is_unassigned(value) {
             return Err(ScimError::invalid_value(format!("{key}: expected an object")));
         }
         // `manager`, or `urn:...:User:manager`.
@@ -143,6 +150,9 @@ impl Reader {
                     Ok(())
                 }
             };
+        }
+        if is_reserved(key) {
+            return Ok(());
         }
         self.attributes.extend(strip(value).map(|value| (key.to_owned(), value)));
         Ok(())
@@ -185,11 +195,8 @@ impl Reader {
 /// What must hold of any resource: the required attribute is there and not blank, and `schemas` names what is used, no more and no less.
 pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) -> Result<(), ScimError> {
     let required = kind.required();
-    if !attributes
-        .get(required)
-        .and_then(Value::as_str)
-        .is_some_and(|text| !text.trim().is_empty())
-    {
+    let blank = |text: &str| text.trim().is_empty();
+    if attributes.get(required).and_then(Value::as_str).is_none_or(blank) {
         return Err(ScimError::invalid_value(format!("{required} is required and must not be empty")));
     }
     let used = attributes
