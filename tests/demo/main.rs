@@ -28,7 +28,7 @@ use crate::install::Install;
 use crate::play::Measured;
 use crate::replay::Replay;
 use crate::screen::Screen;
-use crate::system::{Provider, System, until};
+use crate::system::{Provider, System, free_port, until};
 
 /// Where the demo installs Rolecall: as README says.
 pub const NAMESPACE: &str = "rolecall";
@@ -143,9 +143,11 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
     samples(cluster, screen);
 
     let processes = async {
-        let gateway = system.gateway().await;
-        let public = format!("--public-url={}", gateway.url);
-        (system.controller_with(&[&public], None), gateway)
+        let port = free_port();
+        let public = format!("--public-url=http://127.0.0.1:{port}");
+        // The controller makes the journals; before that no gateway is ready.
+        let controller = system.controller_with(&[&public], None);
+        (controller, system.gateway_at(port).await)
     };
     let (controller, gateway) = screen
         .step("starts gateway and controller, by their tokens", processes)

@@ -81,8 +81,8 @@ async fn scene<'a>(name: &str) -> System<'a> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_rest_and_over_restarts_nothing_is_written() {
     let system = scene("rest").await;
-    let gateway = system.gateway().await;
     let controller = system.controller();
+    let gateway = system.gateway().await;
     let okta = system.source(&gateway.url, "rest-okta").await;
     busy(&system, &okta, "rest").await;
     for n in 0..30 {
@@ -175,8 +175,8 @@ async fn every_write_of_a_binding_has_its_records() {
     let system = scene("recorded").await;
     let since = jiff::Timestamp::now();
     let versions = Versions::of(&system).await;
-    let gateway = system.gateway().await;
     let mut controller = system.controller();
+    let gateway = system.gateway().await;
     let okta = system.source(&gateway.url, "recorded-okta").await;
     let by_hand = busy(&system, &okta, "recorded").await;
     // A crash in between: what was under way is settled after the start.

@@ -128,18 +128,25 @@ impl<'a> System<'a> {
 
     /// Starts a gateway with further flags, perhaps with another kubeconfig.
     pub async fn gateway_with(&self, flags: &[&str], kubeconfig: Option<&Path>) -> Process {
-        let (process, health) = self.start_gateway(flags, kubeconfig);
+        let (process, health) = self.start_gateway(flags, kubeconfig, free_port());
+        self.ready(&process, health).await;
+        process
+    }
+
+    /// Starts a gateway on this port, and waits until it is ready.
+    pub async fn gateway_at(&self, port: u16) -> Process {
+        let (process, health) = self.start_gateway(&[], None, port);
         self.ready(&process, health).await;
         process
     }
 
     /// Starts a gateway that may never become ready, such as one whose journal is lost.
     pub fn gateway_unready(&self) -> Process {
-        self.start_gateway(&[], None).0
+        self.start_gateway(&[], None, free_port()).0
     }
 
-    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>) -> (Process, u16) {
-        let (port, health) = (free_port(), free_port());
+    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>, port: u16) -> (Process, u16) {
+        let health = free_port();
         let mut args: Vec<String> = ["gateway", "--log-format", "text"].map(str::to_owned).to_vec();
         args.extend([
             format!("--listen=127.0.0.1:{port}"),
