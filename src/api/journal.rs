@@ -1,5 +1,10 @@
 //! `Journal` and `Segment`: the small mutable root and the immutable pieces that it points at. People read them, nobody edits them.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each column has its type; the lint counts them as one attribute"
+)]
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

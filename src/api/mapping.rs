@@ -1,5 +1,10 @@
 //! `RoleMapping` and `ClusterRoleMapping`: which groups get which roles, where.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each column has its type; the lint counts them as one attribute"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -23,11 +28,11 @@ use super::source::{GroupStatus, unobserved};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)").message("class is immutable: make a new object instead"))]
 pub struct RoleMappingSpec {
     /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    #[x_kube(validation = kube::core::Rule::new("self == oldSelf").message("class is immutable"))]
     pub class: Option<String>,
     /// The ScimSources whose groups are meant. Each must allow this namespace (`spec.allowedNamespaces`).
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
@@ -57,11 +62,11 @@ pub struct RoleMappingSpec {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)").message("class is immutable: make a new object instead"))]
 pub struct ClusterRoleMappingSpec {
     /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    #[x_kube(validation = kube::core::Rule::new("self == oldSelf").message("class is immutable"))]
     pub class: Option<String>,
     /// The ScimSources whose groups are meant.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]

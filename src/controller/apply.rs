@@ -116,7 +116,10 @@ impl Writer {
     }
 
     async fn look(&self, write: &Write) -> Answer {
-        match self.send::<RoleBinding>(Method::GET, &item(&write.namespace, &write.name), &Value::Null).await {
+        match self
+            .send::<RoleBinding>(Method::GET, &item(&write.namespace, &write.name), &Value::Null)
+            .await
+        {
             Ok(binding) => Answer::Other(Box::new(binding)),
             Err(Failure::Status { code: 404, message }) if message.contains("namespaces \"") => Answer::NamespaceGoing,
             Err(Failure::Status { code: 404, .. }) => Answer::Gone,
@@ -129,7 +132,11 @@ impl Writer {
         if method == Method::POST || method == Method::PUT {
             uri.push_str("?fieldValidation=Strict");
         }
-        let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).map_err(|e| Failure::Unknown(e.to_string()))? };
+        let bytes = if body.is_null() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).map_err(|e| Failure::Unknown(e.to_string()))?
+        };
         let request = Request::builder()
             .method(method)
             .uri(uri)
@@ -140,7 +147,10 @@ impl Writer {
             Ok(Ok(value)) => Ok(value),
             // 429 and 5xx say nothing of whether it was done.
             Ok(Err(Error::Api(status))) if status.code >= 500 || status.code == 429 => Err(Failure::Unknown(status.message)),
-            Ok(Err(Error::Api(status))) => Err(Failure::Status { code: status.code, message: status.message }),
+            Ok(Err(Error::Api(status))) => Err(Failure::Status {
+                code: status.code,
+                message: status.message,
+            }),
             Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
             Err(_) => Err(Failure::Unknown(format!("no answer within {:?}", self.deadline))),
         }

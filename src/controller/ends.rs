@@ -60,7 +60,9 @@ impl Engine {
                 let asked = async {
                     match &who {
                         Who::Source(name) => deletion::source(&client, name).await,
-                        Who::Mapping(key) if key.kind == MappingKind::RoleMapping => deletion::role_mapping(&client, &key.namespace, &key.name).await,
+                        Who::Mapping(key) if key.kind == MappingKind::RoleMapping => {
+                            deletion::role_mapping(&client, &key.namespace, &key.name).await
+                        }
                         Who::Mapping(key) => deletion::cluster_role_mapping(&client, &key.name).await,
                     }
                 };
@@ -81,7 +83,13 @@ impl Engine {
             let (listed, crd) = match &shown {
                 Shown::There(uid) => (Listed::Has { uid: uid.clone() }, Crd::Unknown),
                 Shown::Absent(None) => (Listed::Lacks, Crd::Absent),
-                Shown::Absent(Some((uid, terminating))) => (Listed::Lacks, Crd::Present { uid: uid.clone(), terminating: *terminating }),
+                Shown::Absent(Some((uid, terminating))) => (
+                    Listed::Lacks,
+                    Crd::Present {
+                        uid: uid.clone(),
+                        terminating: *terminating,
+                    },
+                ),
             };
             let namespace = match &who {
                 Who::Mapping(key) if key.kind == MappingKind::RoleMapping => match self.namespaces.get(&key.namespace) {
@@ -101,7 +109,10 @@ impl Engine {
             match who {
                 Who::Mapping(key) => {
                     tracing::info!(mapping = %key, "deleted: what it gave goes");
-                    self.recorder.now(Record::MappingEnded { key: key.clone(), why: why.to_owned() });
+                    self.recorder.now(Record::MappingEnded {
+                        key: key.clone(),
+                        why: why.to_owned(),
+                    });
                     let owner = self.owners.remove(&key).unwrap_or_default();
                     self.owners.insert(key.clone(), Owner { ended: true, ..owner });
                     self.evaluate(&key);

@@ -26,9 +26,9 @@ use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::Ledger;
 use crate::access::names::Installation;
 use crate::access::policy::{AccessPolicy, Refusal};
-use crate::access::usernames::Usernames;
 use crate::access::source::CompiledSource;
 use crate::access::targets::Namespaces;
+use crate::access::usernames::Usernames;
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Journal, Loss, Snapshot};
 
@@ -126,7 +126,9 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
     let _watches = world::start(&client, &args.class, &send);
     let mut world = World::default();
     while !world.complete() {
-        let Some(change) = changes.recv().await else { return Err(Error::Watches) };
+        let Some(change) = changes.recv().await else {
+            return Err(Error::Watches);
+        };
         feed(&mut world, change);
     }
     let (directory, access, id) = start::journals(args, &client, &term, &world).await?;
@@ -146,7 +148,11 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
     }
     tokio::time::sleep(args.fence_delay).await;
     let mut engine = Engine {
-        installation: Installation { class: args.class.clone(), journal: id, predecessors: Vec::new() },
+        installation: Installation {
+            class: args.class.clone(),
+            journal: id,
+            predecessors: Vec::new(),
+        },
         seen: directory.snapshot(),
         recorder: Recorder::new(access.clone()),
         writer: Writer::new(client.clone(), args.write_deadline, format!("{}-fence", args.fullname)),
@@ -237,7 +243,11 @@ impl Engine {
         self.open_intents();
         // Whom the ledger names as of a source that it does not know any more is of one that ended.
         let ledger = self.access.snapshot();
-        let named = ledger.state.bindings().flat_map(|(_, b)| b.subjects.values()).map(|g| g.source.as_str());
+        let named = ledger
+            .state
+            .bindings()
+            .flat_map(|(_, b)| b.subjects.values())
+            .map(|g| g.source.as_str());
         self.ended_sources = named.filter(|name| ledger.state.source(name).is_none()).map(Arc::from).collect();
         let sources: Vec<String> = self.world.sources.items().keys().cloned().collect();
         self.sources_changed(&sources);
@@ -264,7 +274,12 @@ impl Engine {
             self.look();
             self.recorder.flush();
             self.write_statuses();
-            let wake = [self.queue.next(Instant::now()), self.recorder.next(), self.status_due.values().min().copied(), Some(tick)];
+            let wake = [
+                self.queue.next(Instant::now()),
+                self.recorder.next(),
+                self.status_due.values().min().copied(),
+                Some(tick),
+            ];
             let wake = wake.into_iter().flatten().min().unwrap_or(tick);
             tokio::select! {
                 biased;
@@ -294,7 +309,10 @@ impl Engine {
                     self.statuses_soon();
                 }
             }
-            let lost = [self.directory.subscribe().borrow().loss.clone(), self.access.subscribe().borrow().loss.clone()];
+            let lost = [
+                self.directory.subscribe().borrow().loss.clone(),
+                self.access.subscribe().borrow().loss.clone(),
+            ];
             if let Some(loss) = lost.into_iter().flatten().next() {
                 self.recorder.flush();
                 start::tell_loss(&self.client, &self.world, &self.args.class, &loss).await;
@@ -313,7 +331,9 @@ impl Engine {
                     }
                 }
             }
-            Touched::ClusterMappings(keys) => keys.into_iter().for_each(|name| self.mapping_changed(&MappingKey::cluster_role_mapping(name))),
+            Touched::ClusterMappings(keys) => keys
+                .into_iter()
+                .for_each(|name| self.mapping_changed(&MappingKey::cluster_role_mapping(name))),
             Touched::Namespaces(names) => self.namespaces_changed(&names),
             Touched::Bindings(keys) => self.bindings_changed(&keys),
             Touched::Roles(_) => {
@@ -328,9 +348,15 @@ impl Engine {
 
     /// All mappings that are there.
     pub(super) fn mapping_keys(&self) -> Vec<MappingKey> {
-        let namespaced = self.world.mappings.items().values().map(|m| key_of(m));
+        let namespaced = self.world.mappings.items().values().map(key_of);
         let cluster = self.world.cluster_mappings.items().keys().map(MappingKey::cluster_role_mapping);
-        namespaced.filter_map(|key| key.split_once('/').map(|(namespace, name)| MappingKey::role_mapping(namespace, name))).chain(cluster).collect()
+        namespaced
+            .filter_map(|key| {
+                key.split_once('/')
+                    .map(|(namespace, name)| MappingKey::role_mapping(namespace, name))
+            })
+            .chain(cluster)
+            .collect()
     }
 
     /// The file of the access policy, and the admission policies: what changed of them changes every mapping.
@@ -344,7 +370,10 @@ impl Engine {
         let changed = text != self.policy_text;
         self.policy_text = text.clone();
         if missing != self.missing && !missing.is_empty() {
-            tracing::warn!(missing = missing.join(", "), "admission policies are missing: nothing new is granted");
+            tracing::warn!(
+                missing = missing.join(", "),
+                "admission policies are missing: nothing new is granted"
+            );
         }
         self.missing = missing;
         match text.and_then(|text| AccessPolicy::parse(&text).map_err(|error| error.to_string())) {

@@ -80,10 +80,21 @@ impl Engine {
     fn directory_changed(&mut self, name: &Arc<str>, changes: &[Change]) {
         let directory = self.seen.state.clone();
         let Some(source) = directory.source(name) else { return };
-        let users: Vec<u32> = changes.iter().filter(|c| c.kind == Kind::User && !matches!(c.what, What::Members { .. })).map(|c| c.n).collect();
-        let moved = if users.is_empty() { Vec::new() } else { self.names_of(name, Some(&users)) };
+        let users: Vec<u32> = changes
+            .iter()
+            .filter(|c| c.kind == Kind::User && !matches!(c.what, What::Members { .. }))
+            .map(|c| c.n)
+            .collect();
+        let moved = if users.is_empty() {
+            Vec::new()
+        } else {
+            self.names_of(name, Some(&users))
+        };
         // Groups that were made, renamed or deleted may be other mappings' groups now.
-        if changes.iter().any(|c| c.kind == Kind::Group && !matches!(c.what, What::Members { .. })) {
+        if changes
+            .iter()
+            .any(|c| c.kind == Kind::Group && !matches!(c.what, What::Members { .. }))
+        {
             for key in self.users_of(name) {
                 self.reselect(&key);
             }
@@ -91,7 +102,12 @@ impl Engine {
         self.people_changed(name, Some(affected(source, changes)), moved);
         // Whoever was disabled or deleted leaves what nobody can read at the moment, too.
         if changes.iter().any(|c| c.said_by_provider) {
-            let frozen: BTreeSet<MappingKey> = self.owners.iter().filter(|(_, o)| self.is_frozen(o)).map(|(key, _)| key.clone()).collect();
+            let frozen: BTreeSet<MappingKey> = self
+                .owners
+                .iter()
+                .filter(|(_, o)| self.is_frozen(o))
+                .map(|(key, _)| key.clone())
+                .collect();
             let keys: Vec<BindingKey> = self.observed.keys().filter(|k| frozen.contains(&k.owner)).cloned().collect();
             keys.into_iter().for_each(|key| self.queue.add(key));
         }
@@ -99,7 +115,10 @@ impl Engine {
 
     /// Whether something of this mapping cannot be decided now, so that people of the ledger have to be looked at one by one.
     fn is_frozen(&self, owner: &Owner) -> bool {
-        owner.mapping.as_ref().is_none_or(|m| m.sources.iter().any(|s| self.source_state(s) != SourceState::Live))
+        owner
+            .mapping
+            .as_ref()
+            .is_none_or(|m| m.sources.iter().any(|s| self.source_state(s) != SourceState::Live))
     }
 
     /// How far what a source says can be acted on.
@@ -136,7 +155,12 @@ impl Engine {
         if let Some(touched) = touched {
             *by_source.entry(source.clone()).or_default() |= touched;
         }
-        let owners: Vec<MappingKey> = self.owners.iter().filter(|(_, o)| o.mapping.is_some()).map(|(key, _)| key.clone()).collect();
+        let owners: Vec<MappingKey> = self
+            .owners
+            .iter()
+            .filter(|(_, o)| o.mapping.is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in owners {
             if everybody && self.owners.get(&key).is_some_and(|o| o.usable.contains(source)) {
                 self.evaluate(&key);
@@ -167,14 +191,21 @@ impl Engine {
     pub(super) fn sources_changed(&mut self, names: &[String]) {
         for name in names {
             let name: Arc<str> = name.as_str().into();
-            let ours = self.world.sources.get(&name).filter(|s| s.spec.class.clone().unwrap_or_default() == self.args.class);
+            let ours = self
+                .world
+                .sources
+                .get(&name)
+                .filter(|s| s.spec.class.clone().unwrap_or_default() == self.args.class);
             let Some(object) = ours else {
                 if self.sources.remove(&name).is_some() {
                     self.evaluate_users_of(&name);
                 }
                 continue;
             };
-            let now = (object.metadata.uid.clone().unwrap_or_default(), object.metadata.generation.unwrap_or_default());
+            let now = (
+                object.metadata.uid.clone().unwrap_or_default(),
+                object.metadata.generation.unwrap_or_default(),
+            );
             if self.source_versions.get(&name) == Some(&now) && self.sources.contains_key(&name) {
                 continue;
             }
@@ -185,9 +216,18 @@ impl Engine {
             let moved = self.names_of(&name, None);
             self.people_changed(&name, Some(RoaringBitmap::new()), moved);
             if let Some(crd) = self.crds.get("scimsources") {
-                let known = self.access.snapshot().state.source(&name).is_some_and(|s| s.uid == now.0 && s.crd == *crd);
+                let known = self
+                    .access
+                    .snapshot()
+                    .state
+                    .source(&name)
+                    .is_some_and(|s| s.uid == now.0 && s.crd == *crd);
                 if !known {
-                    self.recorder.now(Record::SourceSeen { name: name.to_string(), uid: now.0, crd: crd.clone() });
+                    self.recorder.now(Record::SourceSeen {
+                        name: name.to_string(),
+                        uid: now.0,
+                        crd: crd.clone(),
+                    });
                 }
             }
             self.evaluate_users_of(&name);
@@ -209,7 +249,11 @@ impl Engine {
     /// A mapping came, changed or went.
     pub(super) fn mapping_changed(&mut self, key: &MappingKey) {
         let meta = match key.kind {
-            MappingKind::RoleMapping => self.world.mappings.get(&format!("{}/{}", key.namespace, key.name)).map(|m| &m.metadata),
+            MappingKind::RoleMapping => self
+                .world
+                .mappings
+                .get(&format!("{}/{}", key.namespace, key.name))
+                .map(|m| &m.metadata),
             MappingKind::ClusterRoleMapping => self.world.cluster_mappings.get(&key.name).map(|m| &m.metadata),
         };
         let same = |o: &Owner| meta.is_some_and(|m| m.uid.as_deref() == Some(&o.uid) && m.generation == Some(o.generation));
@@ -222,7 +266,12 @@ impl Engine {
     pub(super) fn evaluate(&mut self, key: &MappingKey) {
         let (compiled, uid, generation) = self.compile(key);
         let ended = uid.is_empty() && self.owners.get(key).is_some_and(|o| o.ended);
-        let mut owner = Owner { uid, generation, ended, ..Owner::default() };
+        let mut owner = Owner {
+            uid,
+            generation,
+            ended,
+            ..Owner::default()
+        };
         self.queue_keys(key);
         if let Some(before) = self.owners.get_mut(key) {
             owner.failing = std::mem::take(&mut before.failing);
@@ -255,7 +304,13 @@ impl Engine {
 
     /// Puts every binding of a mapping into the queue: what is to be, what is, and what is recorded.
     fn queue_keys(&mut self, key: &MappingKey) {
-        let seen: Vec<BindingKey> = self.observed.range(first(key)..).map(|(k, _)| k).take_while(|k| k.owner == *key).cloned().collect();
+        let seen: Vec<BindingKey> = self
+            .observed
+            .range(first(key)..)
+            .map(|(k, _)| k)
+            .take_while(|k| k.owner == *key)
+            .cloned()
+            .collect();
         let keys = self.with_view(key, |view| view.keys(seen));
         keys.into_iter().for_each(|key| self.queue.add(key));
     }
@@ -272,7 +327,11 @@ impl Engine {
                 _ => return (None, String::new(), 0),
             },
         };
-        (Some(compiled), meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default())
+        (
+            Some(compiled),
+            meta.uid.clone().unwrap_or_default(),
+            meta.generation.unwrap_or_default(),
+        )
     }
 
     fn mapping_seen(&mut self, key: &MappingKey) {
@@ -280,10 +339,21 @@ impl Engine {
             MappingKind::RoleMapping => "rolemappings",
             MappingKind::ClusterRoleMapping => "clusterrolemappings",
         };
-        let (Some(owner), Some(crd)) = (self.owners.get(key), self.crds.get(plural)) else { return };
-        let known = self.access.snapshot().state.mapping(key).is_some_and(|s| s.uid == owner.uid && s.crd == *crd);
+        let (Some(owner), Some(crd)) = (self.owners.get(key), self.crds.get(plural)) else {
+            return;
+        };
+        let known = self
+            .access
+            .snapshot()
+            .state
+            .mapping(key)
+            .is_some_and(|s| s.uid == owner.uid && s.crd == *crd);
         if !known {
-            self.recorder.now(Record::MappingSeen { key: key.clone(), uid: owner.uid.clone(), crd: crd.clone() });
+            self.recorder.now(Record::MappingSeen {
+                key: key.clone(),
+                uid: owner.uid.clone(),
+                crd: crd.clone(),
+            });
         }
     }
 
@@ -294,13 +364,23 @@ impl Engine {
             match self.world.namespaces.get(name) {
                 None => drop(self.namespaces.remove(name)),
                 Some(place) => {
-                    let info = NamespaceInfo { name: name.clone(), labels: place.labels.clone(), terminating: place.terminating };
+                    let info = NamespaceInfo {
+                        name: name.clone(),
+                        labels: place.labels.clone(),
+                        terminating: place.terminating,
+                    };
                     self.namespaces.insert(name.clone(), Arc::new(info));
                 }
             }
         }
-        let roles = |mapping: &Mapping, info: Option<&Arc<NamespaceInfo>>| info.map(|i| roles_in(mapping, i, self.policy.as_ref())).unwrap_or_default();
-        let differs = |mapping: &Mapping| names.iter().any(|n| roles(mapping, before.get(n)) != roles(mapping, self.namespaces.get(n)));
+        let roles = |mapping: &Mapping, info: Option<&Arc<NamespaceInfo>>| {
+            info.map(|i| roles_in(mapping, i, self.policy.as_ref())).unwrap_or_default()
+        };
+        let differs = |mapping: &Mapping| {
+            names
+                .iter()
+                .any(|n| roles(mapping, before.get(n)) != roles(mapping, self.namespaces.get(n)))
+        };
         let mine = |key: &MappingKey| key.kind == MappingKind::RoleMapping && names.contains(&key.namespace);
         let concerned: Vec<MappingKey> = self
             .owners
@@ -321,7 +401,9 @@ impl Engine {
             let mut keys = keys_of(&key, &owner.targets, owner.layout.shards());
             keys.extend(keys_of(&key, &after, owner.layout.shards()));
             owner.targets = after;
-            keys.into_iter().filter(|k| names.contains(&k.namespace)).for_each(|k| self.queue.add(k));
+            keys.into_iter()
+                .filter(|k| names.contains(&k.namespace))
+                .for_each(|k| self.queue.add(k));
         }
         self.statuses_soon();
     }
@@ -338,11 +420,14 @@ impl Engine {
     pub(super) fn note(&mut self, name: &str, observed: Option<Observed>) {
         let known = self.by_name.get(name).cloned().or_else(|| {
             let (namespace, name) = name.split_once('/')?;
-            self.access.snapshot().state.key(&BindingId { namespace: namespace.to_owned(), name: name.to_owned() })
+            self.access.snapshot().state.key(&BindingId {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
         });
-        let key = observed.as_ref().and_then(|o| {
-            identify(o, &self.installation).or_else(|| known.clone().filter(|key| is_known(o, key, &self.installation)))
-        });
+        let key = observed
+            .as_ref()
+            .and_then(|o| identify(o, &self.installation).or_else(|| known.clone().filter(|key| is_known(o, key, &self.installation))));
         if let Some(before) = self.by_name.remove(name).filter(|before| Some(before) != key.as_ref()) {
             self.observed.remove(&before);
             self.queue.add(before);
@@ -350,7 +435,10 @@ impl Engine {
         match (key, observed) {
             (Some(key), Some(observed)) => {
                 // An answer to our own write may be newer than what a watch tells.
-                let older = self.observed.get(&key).is_some_and(|had| had.uid == observed.uid && newer(&had.resource_version, &observed.resource_version));
+                let older = self
+                    .observed
+                    .get(&key)
+                    .is_some_and(|had| had.uid == observed.uid && newer(&had.resource_version, &observed.resource_version));
                 self.by_name.insert(name.to_owned(), key.clone());
                 if !older && self.observed.get(&key) != Some(&observed) {
                     self.observed.insert(key.clone(), observed);
@@ -369,7 +457,10 @@ impl Engine {
             let unsettled = match (self.observed.get(&intent.key), intent.action) {
                 (None, Action::Create) => Some(Unsettled::Post),
                 (None, Action::Update) => None,
-                (Some(observed), _) => Some(Unsettled::Put { uid: observed.uid.clone(), version: observed.resource_version.clone() }),
+                (Some(observed), _) => Some(Unsettled::Put {
+                    uid: observed.uid.clone(),
+                    version: observed.resource_version.clone(),
+                }),
             };
             match unsettled {
                 Some(unsettled) => drop(self.unsettled.insert(intent.key.clone(), unsettled)),
@@ -393,7 +484,12 @@ impl Engine {
     }
 
     fn shards_of(&self, owner: &MappingKey) -> BTreeSet<Prefix> {
-        self.observed.range(first(owner)..).map(|(k, _)| k).take_while(|k| k.owner == *owner).map(|k| k.prefix).collect()
+        self.observed
+            .range(first(owner)..)
+            .map(|(k, _)| k)
+            .take_while(|k| k.owner == *owner)
+            .map(|k| k.prefix)
+            .collect()
     }
 }
 
@@ -403,5 +499,10 @@ fn newer(had: &str, found: &str) -> bool {
 }
 
 fn first(owner: &MappingKey) -> BindingKey {
-    BindingKey { owner: owner.clone(), role: RoleRef::default(), namespace: String::new(), prefix: Prefix::ALL }
+    BindingKey {
+        owner: owner.clone(),
+        role: RoleRef::default(),
+        namespace: String::new(),
+        prefix: Prefix::ALL,
+    }
 }

@@ -53,7 +53,12 @@ impl Granting {
 
     /// How much of a mapping is to be granted.
     pub fn pending(&self, owner: &MappingKey) -> usize {
-        self.wanted.iter().chain(&self.recording).chain(self.recorded.iter().map(|(k, _)| k)).filter(|k| k.owner == *owner).count()
+        self.wanted
+            .iter()
+            .chain(&self.recording)
+            .chain(self.recorded.iter().map(|(k, _)| k))
+            .filter(|k| k.owner == *owner)
+            .count()
     }
 
     /// A grant's write ended.
@@ -74,7 +79,9 @@ impl Engine {
     /// Begins what can begin: writes for what is recorded, a proof for what is wanted.
     pub(super) fn start_granting(&mut self) {
         while self.granting.flying < IN_FLIGHT {
-            let Some((key, planned)) = self.granting.recorded.pop() else { break };
+            let Some((key, planned)) = self.granting.recorded.pop() else {
+                break;
+            };
             self.grant(key, planned);
         }
         let busy = self.granting.proving || !self.granting.recording.is_empty() || self.granting.recorded.len() > BATCH.0;
@@ -92,9 +99,12 @@ impl Engine {
         let verb = match self.decide(&key).op {
             _ if self.queue.is_busy(&key) => None,
             Op::Create { subjects, adds } if same(&adds, &planned.adds) => Some(Verb::Post(self.body(&key, &op, &subjects, None))),
-            Op::Put { subjects, adds, removals, .. } if same(&adds, &planned.adds) && removals.len() == planned.removals.len() => {
-                self.observed.get(&key).map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed))))
-            }
+            Op::Put {
+                subjects, adds, removals, ..
+            } if same(&adds, &planned.adds) && removals.len() == planned.removals.len() => self
+                .observed
+                .get(&key)
+                .map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed)))),
             _ => None,
         };
         match verb {
@@ -187,7 +197,14 @@ impl Engine {
                 why: reasons(adds.iter().map(|add| (add.grantee.username.as_str(), &add.why))),
             });
             self.granting.recording.insert(key.clone());
-            planned.push((key, Planned { intent: (0, place), adds, removals }));
+            planned.push((
+                key,
+                Planned {
+                    intent: (0, place),
+                    adds,
+                    removals,
+                },
+            ));
         }
         let access = self.access.clone();
         self.spawn(async move {
@@ -207,7 +224,18 @@ impl Engine {
                 Ok(at) => (Ok(()), at),
                 Err(error) => (Err(error), (0, 0)),
             };
-            let planned = planned.into_iter().map(|(key, p)| (key, Planned { intent: (at.0, at.1 + p.intent.1), ..p })).collect();
+            let planned = planned
+                .into_iter()
+                .map(|(key, p)| {
+                    (
+                        key,
+                        Planned {
+                            intent: (at.0, at.1 + p.intent.1),
+                            ..p
+                        },
+                    )
+                })
+                .collect();
             Done::Granting(GrantingDone::Recorded(result, planned, waited))
         });
     }

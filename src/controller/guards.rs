@@ -5,8 +5,16 @@ use std::path::Path;
 use super::world::World;
 
 /// The admission policies without which nothing new is granted, by what follows the chart's full name.
-pub const POLICIES: [&str; 8] =
-    ["fence", "cage-ours", "cage-grants", "cage-namespaces", "cage-specs", "authors", "source-authors", "approvers"];
+pub const POLICIES: [&str; 8] = [
+    "fence",
+    "cage-ours",
+    "cage-grants",
+    "cage-namespaces",
+    "cage-specs",
+    "authors",
+    "source-authors",
+    "approvers",
+];
 
 /// The names of the admission policies of ours that are missing, bound to nothing, bound without `Deny`, or changed so that they fail open.
 pub fn missing(world: &World, fullname: &str) -> Vec<String> {
@@ -20,7 +28,10 @@ pub fn missing(world: &World, fullname: &str) -> Vec<String> {
             });
             let bound = world.policy_bindings.items().values().filter_map(|b| b.spec.as_ref()).any(|spec| {
                 spec.policy_name.as_ref() == Some(name)
-                    && spec.validation_actions.as_ref().is_some_and(|actions| actions.iter().any(|a| a == "Deny"))
+                    && spec
+                        .validation_actions
+                        .as_ref()
+                        .is_some_and(|actions| actions.iter().any(|a| a == "Deny"))
                     && spec.match_resources.is_none()
             });
             !(closed && bound)

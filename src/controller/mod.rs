@@ -106,7 +106,9 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
     };
     loop {
         let mut elector = Elector::new(client.clone(), config.clone());
-        let Some((term, before)) = elector.acquire(&mut shutdown).await else { return Ok(()) };
+        let Some((term, before)) = elector.acquire(&mut shutdown).await else {
+            return Ok(());
+        };
         let engine = engine::run(&args, client.clone(), term, before);
         let end = tokio::select! {
             end = elector.hold(&mut shutdown) => end,

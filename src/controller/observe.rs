@@ -20,7 +20,11 @@ pub struct Kept<V> {
 
 impl<V> Default for Kept<V> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), building: None, complete: false }
+        Self {
+            items: BTreeMap::new(),
+            building: None,
+            complete: false,
+        }
     }
 }
 
@@ -57,7 +61,11 @@ impl<V: PartialEq> Kept<V> {
             Event::InitDone => {
                 let new = self.building.take().unwrap_or_default();
                 let mut changed: Vec<String> = self.items.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
-                changed.extend(new.iter().filter(|(key, value)| self.items.get(*key) != Some(value)).map(|(key, _)| key.clone()));
+                changed.extend(
+                    new.iter()
+                        .filter(|(key, value)| self.items.get(*key) != Some(value))
+                        .map(|(key, _)| key.clone()),
+                );
                 self.items = new;
                 self.complete = true;
                 changed

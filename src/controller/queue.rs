@@ -60,7 +60,11 @@ impl Queue {
 
     /// When to look next, if nothing else happens.
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(now) }
+        if self.due.is_empty() {
+            self.later.first().map(|(at, _)| *at)
+        } else {
+            Some(now)
+        }
     }
 
     /// Something is under way at this binding.
@@ -84,7 +88,12 @@ impl Queue {
     /// How much of a mapping is due, waits or is under way.
     pub fn pending(&self, owner: &MappingKey) -> usize {
         let later = self.later.iter().map(|(_, key)| key);
-        self.busy.iter().chain(&self.due).chain(later).filter(|key| key.owner == *owner).count()
+        self.busy
+            .iter()
+            .chain(&self.due)
+            .chain(later)
+            .filter(|key| key.owner == *owner)
+            .count()
     }
 }
 
@@ -95,7 +104,12 @@ mod tests {
     use crate::api::mapping::RoleRef;
 
     fn key(namespace: &str) -> BindingKey {
-        BindingKey { owner: MappingKey::cluster_role_mapping("m"), role: RoleRef::default(), namespace: namespace.to_owned(), prefix: Prefix::ALL }
+        BindingKey {
+            owner: MappingKey::cluster_role_mapping("m"),
+            role: RoleRef::default(),
+            namespace: namespace.to_owned(),
+            prefix: Prefix::ALL,
+        }
     }
 
     #[test]
@@ -123,7 +137,10 @@ mod tests {
             assert!(queue.take(at - Duration::from_millis(1)).is_empty());
             assert_eq!(queue.take(at).len(), 1);
         }
-        assert_eq!((waits[0], waits[1], waits[11]), (Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(5)));
+        assert_eq!(
+            (waits[0], waits[1], waits[11]),
+            (Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(5))
+        );
         queue.well(&key("a"));
         queue.retry(key("a"), now);
         assert_eq!(queue.next(now), Some(now + Duration::from_millis(50)));

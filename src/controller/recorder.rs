@@ -16,20 +16,30 @@ impl State for Ledger {
     }
 }
 
+/// The append under way, and what it carries.
+type Append = JoinHandle<(Vec<Event>, Result<(), Error>)>;
+
 /// Records that wait, and the append under way.
 pub struct Recorder {
     journal: Journal<Ledger>,
     waiting: Vec<Event>,
     since: Option<Instant>,
     urgent: bool,
-    flying: Option<JoinHandle<(Vec<Event>, Result<(), Error>)>>,
+    flying: Option<Append>,
     not_before: Option<Instant>,
 }
 
 impl Recorder {
     /// A pen for this journal.
     pub fn new(journal: Journal<Ledger>) -> Self {
-        Self { journal, waiting: Vec::new(), since: None, urgent: false, flying: None, not_before: None }
+        Self {
+            journal,
+            waiting: Vec::new(),
+            since: None,
+            urgent: false,
+            flying: None,
+            not_before: None,
+        }
     }
 
     /// A record that may wait for the next append, at most a second: the outcome of an intent.
@@ -89,7 +99,9 @@ impl Recorder {
 
     /// Waits for the append under way, if there is one; for ever if there is none.
     pub async fn flushed(&mut self) -> Result<(), Error> {
-        let Some(flying) = &mut self.flying else { return std::future::pending().await };
+        let Some(flying) = &mut self.flying else {
+            return std::future::pending().await;
+        };
         let ended = flying.await;
         self.flying = None;
         match ended {

@@ -15,14 +15,21 @@ use crate::access::ledger::Ledger;
 use crate::api::conditions::{self, Set};
 use crate::directory::Directory;
 use crate::journal::store::{Kubernetes, Store};
-use crate::journal::{Collector, Creation, Error as JournalError, Journal, Known, Loss, Named, Options, State, create_if_nothing_names_one};
+use crate::journal::{
+    Collector, Creation, Error as JournalError, Journal, Known, Loss, Named, Options, State, create_if_nothing_names_one,
+};
 use crate::ops::lease;
 
 /// Opens both journals, making them where nothing names one; and their id.
 ///
 /// # Errors
 /// When one of them is lost, which is then told on every source.
-pub async fn journals(args: &Args, client: &Client, term: &str, world: &World) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
+pub async fn journals(
+    args: &Args,
+    client: &Client,
+    term: &str,
+    world: &World,
+) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
     match open(args, client, term, world).await {
         Err(Error::Lost(loss)) => {
             tell_loss(client, world, &args.class, &loss).await;
@@ -38,9 +45,23 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World) -> Result
     let sources = evidence::of_directory(world, &args.class);
     let bindings = evidence::of_bindings(world);
     let expected = args.expect_head.as_deref().map(str::parse::<Known>);
-    let expected = expected.transpose().map_err(|why| Error::Journal(JournalError::Lost(Loss::Undecodable { what: "--expect-head".to_owned(), why })))?;
-    let named = expected.iter().map(|k| (k, "--expect-head")).chain(sources.iter().map(|k| (k, "the status of a ScimSource"))).chain(bindings.iter().map(|k| (k, "a RoleBinding of ours")));
-    let named = named.map(|(known, by)| Named { id: known.id.clone(), by: by.to_owned() }).next();
+    let expected = expected.transpose().map_err(|why| {
+        Error::Journal(JournalError::Lost(Loss::Undecodable {
+            what: "--expect-head".to_owned(),
+            why,
+        }))
+    })?;
+    let named = expected
+        .iter()
+        .map(|k| (k, "--expect-head"))
+        .chain(sources.iter().map(|k| (k, "the status of a ScimSource")))
+        .chain(bindings.iter().map(|k| (k, "a RoleBinding of ours")));
+    let named = named
+        .map(|(known, by)| Named {
+            id: known.id.clone(),
+            by: by.to_owned(),
+        })
+        .next();
     let id = match create_if_nothing_names_one(&*access, &*directory, &uuid::Uuid::new_v4().to_string(), named).await? {
         Creation::Existed(id) => id,
         Creation::Created(id) => {
@@ -58,7 +79,12 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World) -> Result
     let directory = Journal::open(directory, Directory::default(), options).await?;
     let mut options = Options::new(writer);
     options.expect = bindings;
-    let (watched, namespace, name, own) = (client.clone(), args.namespace.clone(), format!("{}-controller", args.fullname), term.to_owned());
+    let (watched, namespace, name, own) = (
+        client.clone(),
+        args.namespace.clone(),
+        format!("{}-controller", args.fullname),
+        term.to_owned(),
+    );
     options.before_append = Some(Arc::new(move || {
         let (client, namespace, name, term) = (watched.clone(), namespace.clone(), name.clone(), own.clone());
         // Without an answer nobody knows: not appending is always right.
@@ -86,7 +112,12 @@ impl Drop for Collecting {
 /// Shows a loss on every source: what happened, and what to do.
 pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss) {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
-    for source in world.sources.items().values().filter(|s| s.spec.class.as_deref().unwrap_or_default() == class) {
+    for source in world
+        .sources
+        .items()
+        .values()
+        .filter(|s| s.spec.class.as_deref().unwrap_or_default() == class)
+    {
         let name = source.metadata.name.clone().unwrap_or_default();
         let old = source.status.clone().unwrap_or_default();
         let generation = source.metadata.generation.unwrap_or_default();
@@ -99,12 +130,21 @@ pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss)
         let mut status = old.clone();
         status.observed_generation = generation;
         status.conditions = conditions::update(&old.conditions, &set, generation, &now);
-        let (Ok(shown), Ok(wanted)) = (serde_json::to_value(&old), serde_json::to_value(&status)) else { continue };
+        let (Ok(shown), Ok(wanted)) = (serde_json::to_value(&old), serde_json::to_value(&status)) else {
+            continue;
+        };
         if shown == wanted {
             continue;
         }
-        let target = Target { plural: "scimsources", namespace: String::new(), name };
-        let wanted = Wanted { uid: source.metadata.uid.clone().unwrap_or_default(), status: wanted };
+        let target = Target {
+            plural: "scimsources",
+            namespace: String::new(),
+            name,
+        };
+        let wanted = Wanted {
+            uid: source.metadata.uid.clone().unwrap_or_default(),
+            status: wanted,
+        };
         if let Err(error) = write(client, &target, &wanted, &shown).await {
             tracing::warn!(error, "cannot show the loss on a source");
         }

@@ -50,7 +50,11 @@ pub struct Pacer {
 impl Pacer {
     /// Counts alone are written at most once in `every`; a change of a condition at once.
     pub fn new(every: Duration) -> Self {
-        Self { every, last: HashMap::new(), flying: HashMap::new() }
+        Self {
+            every,
+            last: HashMap::new(),
+            flying: HashMap::new(),
+        }
     }
 
     /// Whether to write now, given what the object shows; `None`: not now, or nothing differs. `Some(later)` in `Err` says when to look again.
@@ -82,7 +86,12 @@ impl Pacer {
 
 fn conditions_of(status: &Value) -> Vec<(String, String, String)> {
     let text = |c: &Value, field: &str| c[field].as_str().unwrap_or_default().to_owned();
-    status["conditions"].as_array().into_iter().flatten().map(|c| (text(c, "type"), text(c, "status"), text(c, "reason"))).collect()
+    status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|c| (text(c, "type"), text(c, "status"), text(c, "reason")))
+        .collect()
 }
 
 /// Writes one status, by a merge patch that names the UID; the object as stored. Every field of the status is given, so nothing old stays.
@@ -144,8 +153,13 @@ pub async fn tell(recorder: &Recorder, reference: &k8s_openapi::api::core::v1::O
         }
         note.truncate(end);
     }
-    let event =
-        Event { type_: if warning { EventType::Warning } else { EventType::Normal }, reason, note: Some(note), action: action.to_owned(), secondary: None };
+    let event = Event {
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason,
+        note: Some(note),
+        action: action.to_owned(),
+        secondary: None,
+    };
     if let Err(error) = recorder.publish(&event, reference).await {
         tracing::debug!(%error, "cannot publish an event");
     }
@@ -153,5 +167,11 @@ pub async fn tell(recorder: &Recorder, reference: &k8s_openapi::api::core::v1::O
 
 /// The one recorder of a controller.
 pub fn recorder(client: Client, instance: &str) -> Recorder {
-    Recorder::new(client, Reporter { controller: "rolecall.dev/controller".to_owned(), instance: Some(instance.to_owned()) })
+    Recorder::new(
+        client,
+        Reporter {
+            controller: "rolecall.dev/controller".to_owned(),
+            instance: Some(instance.to_owned()),
+        },
+    )
 }

@@ -34,7 +34,11 @@ struct Comparison {
 impl Engine {
     /// Everything that has a status of ours.
     pub(super) fn status_targets(&self) -> Vec<Target> {
-        let sources = self.sources.keys().map(|name| Target { plural: "scimsources", namespace: String::new(), name: name.to_string() });
+        let sources = self.sources.keys().map(|name| Target {
+            plural: "scimsources",
+            namespace: String::new(),
+            name: name.to_string(),
+        });
         let mappings = self.owners.iter().filter(|(_, o)| !o.uid.is_empty()).map(|(key, _)| target(key));
         sources.chain(mappings).collect()
     }
@@ -42,10 +46,23 @@ impl Engine {
     /// Compares the statuses that are due, and writes those that differ.
     pub(super) fn write_statuses(&mut self) {
         let now = Instant::now();
-        let due: Vec<Target> = self.status_due.iter().filter(|(_, at)| **at <= now).map(|(target, _)| target.clone()).collect();
+        let due: Vec<Target> = self
+            .status_due
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(target, _)| target.clone())
+            .collect();
         for target in due {
             self.status_due.remove(&target);
-            let Some(Comparison { shown, wanted, reference, events }) = self.compare_status(&target) else { continue };
+            let Some(Comparison {
+                shown,
+                wanted,
+                reference,
+                events,
+            }) = self.compare_status(&target)
+            else {
+                continue;
+            };
             match self.pacer.due(&target, &shown, &wanted.status, now) {
                 Ok(false) => {}
                 Err(later) => {
@@ -78,12 +95,14 @@ impl Engine {
             Ok(object) => {
                 // Our own answer is seen before the watch tells it, or the next comparison would write again.
                 let read = match target.plural {
-                    "scimsources" => serde_json::from_value::<ScimSource>(object).map(|o| self.world.sources.put(target.name.clone(), super::world::slim(o))),
+                    "scimsources" => serde_json::from_value::<ScimSource>(object)
+                        .map(|o| self.world.sources.put(target.name.clone(), super::world::slim(o))),
                     "rolemappings" => {
                         let key = format!("{}/{}", target.namespace, target.name);
                         serde_json::from_value::<RoleMapping>(object).map(|o| self.world.mappings.put(key, super::world::slim(o)))
                     }
-                    _ => serde_json::from_value::<ClusterRoleMapping>(object).map(|o| self.world.cluster_mappings.put(target.name.clone(), super::world::slim(o))),
+                    _ => serde_json::from_value::<ClusterRoleMapping>(object)
+                        .map(|o| self.world.cluster_mappings.put(target.name.clone(), super::world::slim(o))),
                 };
                 if let Err(error) = read {
                     tracing::debug!(%error, "the answer to a status is no object");
@@ -104,19 +123,44 @@ impl Engine {
                 let object = self.world.sources.get(&target.name)?;
                 let old = object.status.clone().unwrap_or_default();
                 let new = self.source_status(&target.name, object, &old);
-                Some(pack(&old, &new, &old.conditions, &new.conditions, object.metadata.uid.clone()?, object.object_ref(&())))
+                Some(pack(
+                    &old,
+                    &new,
+                    &old.conditions,
+                    &new.conditions,
+                    object.metadata.uid.clone()?,
+                    object.object_ref(&()),
+                ))
             }
             "rolemappings" => {
                 let object = self.world.mappings.get(&format!("{}/{}", target.namespace, target.name))?;
                 let old = object.status.clone().unwrap_or_default();
-                let new = self.mapping_status(&MappingKey::role_mapping(target.namespace.as_str(), target.name.as_str()), object.spec.suspend, &old)?;
-                Some(pack(&old, &new, &old.conditions, &new.conditions, object.metadata.uid.clone()?, object.object_ref(&())))
+                let new = self.mapping_status(
+                    &MappingKey::role_mapping(target.namespace.as_str(), target.name.as_str()),
+                    object.spec.suspend,
+                    &old,
+                )?;
+                Some(pack(
+                    &old,
+                    &new,
+                    &old.conditions,
+                    &new.conditions,
+                    object.metadata.uid.clone()?,
+                    object.object_ref(&()),
+                ))
             }
             _ => {
                 let object = self.world.cluster_mappings.get(&target.name)?;
                 let old = object.status.clone().unwrap_or_default();
                 let new = self.mapping_status(&MappingKey::cluster_role_mapping(target.name.as_str()), object.spec.suspend, &old)?;
-                Some(pack(&old, &new, &old.conditions, &new.conditions, object.metadata.uid.clone()?, object.object_ref(&())))
+                Some(pack(
+                    &old,
+                    &new,
+                    &old.conditions,
+                    &new.conditions,
+                    object.metadata.uid.clone()?,
+                    object.object_ref(&()),
+                ))
             }
         }
     }
@@ -128,7 +172,11 @@ impl Engine {
         let same = |j: &&JournalRef| *j.id == *position.id && *j.uid == *position.uid && j.index <= position.index;
         let journal = match old.journal.as_ref().filter(same) {
             Some(before) if told => before.clone(),
-            _ => JournalRef { id: position.id.to_string(), uid: position.uid.to_string(), index: position.index },
+            _ => JournalRef {
+                id: position.id.to_string(),
+                uid: position.uid.to_string(),
+                index: position.index,
+            },
         };
         let url = format!("{}/scim/v2/{name}", self.args.public_url.trim_end_matches('/'));
         let report = SourceReport {
@@ -153,7 +201,11 @@ impl Engine {
         let mut failures: Vec<Failure> = owner.failing.values().cloned().collect();
         failures.extend(self.missing_role(owner));
         let names: Vec<String> = owner.mapping.iter().flat_map(|m| &m.sources).map(ToString::to_string).collect();
-        let missing: Vec<String> = names.iter().filter(|name| !self.sources.contains_key(name.as_str())).cloned().collect();
+        let missing: Vec<String> = names
+            .iter()
+            .filter(|name| !self.sources.contains_key(name.as_str()))
+            .cloned()
+            .collect();
         let stalled = |name: &&String| !missing.contains(name) && self.source_state(name) != SourceState::Live;
         let ready = |c: &Condition| c.type_ == conditions::READY && c.status == "True";
         // A generation that was applied before stays ready: a busy directory is no change of the spec.
@@ -171,7 +223,11 @@ impl Engine {
             held: &owner.all_held(),
             holds: &self.circumstances(key).holds,
             failures: &failures,
-            pending: if applied { 0 } else { self.queue.pending(key) + self.granting.pending(key) },
+            pending: if applied {
+                0
+            } else {
+                self.queue.pending(key) + self.granting.pending(key)
+            },
             bindings: self.observed.keys().filter(|k| k.owner == *key).count(),
             last_change: self.access.snapshot().state.last_change(key),
         };
@@ -184,14 +240,30 @@ impl Engine {
             RoleKind::ClusterRole => self.world.cluster_roles.get(&role.name).is_none(),
             RoleKind::Role => self.world.roles.get(&format!("{namespace}/{}", role.name)).is_none(),
         })?;
-        let place = if role.kind == RoleKind::Role { format!(" in namespace {namespace:?}") } else { String::new() };
-        let message = format!("there is no {} {:?}{place}, so what is bound to it gives nothing: create it, or correct spec.grants", role.kind.as_str(), role.name);
-        Some(Failure { refusal: Refusal::new("RoleNotFound", message), human: true })
+        let place = if role.kind == RoleKind::Role {
+            format!(" in namespace {namespace:?}")
+        } else {
+            String::new()
+        };
+        let message = format!(
+            "there is no {} {:?}{place}, so what is bound to it gives nothing: create it, or correct spec.grants",
+            role.kind.as_str(),
+            role.name
+        );
+        Some(Failure {
+            refusal: Refusal::new("RoleNotFound", message),
+            human: true,
+        })
     }
 
     fn refused_people(&self, owner: &Owner) -> usize {
         let Some(policy) = &self.policy else { return 0 };
-        owner.people.iter().take(PEOPLE_CHECKED).filter(|(_, person)| policy.subject(&person.username).is_err()).count()
+        owner
+            .people
+            .iter()
+            .take(PEOPLE_CHECKED)
+            .filter(|(_, person)| policy.subject(&person.username).is_err())
+            .count()
     }
 }
 
@@ -200,10 +272,26 @@ fn target(key: &MappingKey) -> Target {
         MappingKind::RoleMapping => "rolemappings",
         MappingKind::ClusterRoleMapping => "clusterrolemappings",
     };
-    Target { plural, namespace: key.namespace.clone(), name: key.name.clone() }
+    Target {
+        plural,
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
 }
 
-fn pack<S: serde::Serialize>(old: &S, new: &S, before: &[Condition], after: &[Condition], uid: String, reference: ObjectReference) -> Comparison {
+fn pack<S: serde::Serialize>(
+    old: &S,
+    new: &S,
+    before: &[Condition],
+    after: &[Condition],
+    uid: String,
+    reference: ObjectReference,
+) -> Comparison {
     let value = |status: &S| serde_json::to_value(status).unwrap_or_default();
-    Comparison { shown: value(old), wanted: Wanted { uid, status: value(new) }, reference, events: worth_telling(before, after) }
+    Comparison {
+        shown: value(old),
+        wanted: Wanted { uid, status: value(new) },
+        reference,
+        events: worth_telling(before, after),
+    }
 }

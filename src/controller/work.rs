@@ -103,7 +103,12 @@ impl Engine {
     fn plan(&self, key: &BindingKey) -> Plan {
         let owner = self.owners.get(&key.owner);
         // What replaces it was refused or is held: then nobody waits for it.
-        let hopeless = owner.is_some_and(|o| o.failing.keys().chain(o.held.keys()).any(|k| k.namespace == key.namespace && k != key));
+        let hopeless = owner.is_some_and(|o| {
+            o.failing
+                .keys()
+                .chain(o.held.keys())
+                .any(|k| k.namespace == key.namespace && k != key)
+        });
         let patient = !hopeless && self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
         self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient))
     }
@@ -172,10 +177,18 @@ impl Engine {
         match op {
             Op::Put { subjects, removals, .. } => {
                 let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &subjects, Some(&observed));
-                let purpose = if removals.is_empty() { Purpose::Settle } else { Purpose::Remove(removals) };
+                let purpose = if removals.is_empty() {
+                    Purpose::Settle
+                } else {
+                    Purpose::Remove(removals)
+                };
                 self.send(key, Verb::Put(body), purpose);
             }
-            Op::Delete { uid, resource_version, removals } => match self.kept_name(&key) {
+            Op::Delete {
+                uid,
+                resource_version,
+                removals,
+            } => match self.kept_name(&key) {
                 None => self.send(key, Verb::Delete { uid, resource_version }, Purpose::Remove(removals)),
                 Some(_) if !observed.subjects.is_empty() => {
                     let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &[], Some(&observed));
@@ -203,7 +216,11 @@ impl Engine {
         let mut held = Held::default();
         held.count(gated);
         let Some(owner) = self.owners.get_mut(&key.owner) else { return };
-        let before = if held.is_empty() { owner.held.remove(key) } else { owner.held.insert(key.clone(), held.clone()) };
+        let before = if held.is_empty() {
+            owner.held.remove(key)
+        } else {
+            owner.held.insert(key.clone(), held.clone())
+        };
         if before.unwrap_or_default() != held {
             self.statuses_soon();
         }
@@ -211,7 +228,9 @@ impl Engine {
 
     /// Settles a write of unknown outcome. Whether it took the turn.
     fn settle(&mut self, key: &BindingKey, op: &Op) -> bool {
-        let Some(unsettled) = self.unsettled.get(key).cloned() else { return false };
+        let Some(unsettled) = self.unsettled.get(key).cloned() else {
+            return false;
+        };
         match (unsettled, self.observed.get(key)) {
             (Unsettled::Post, Some(_)) => {
                 // The name stands: the POST can only fail now. It must go on standing while our term lasts.
@@ -220,7 +239,7 @@ impl Engine {
                 false
             }
             (Unsettled::Post, None) => {
-                if matches!(op, Op::Create { .. }) || !self.namespaces.get(&key.namespace).is_some_and(|n| !n.terminating) {
+                if matches!(op, Op::Create { .. }) || self.namespaces.get(&key.namespace).is_none_or(|n| n.terminating) {
                     return false;
                 }
                 let body = self.body(key, "", &[], None);
@@ -274,13 +293,22 @@ impl Engine {
     }
 
     pub(super) fn record_removals(&mut self, key: &BindingKey, removals: &[Removal], whole: bool) {
-        let mut usernames: Vec<String> =
-            removals.iter().filter(|r| r.grantee.is_some()).filter_map(|r| r.subject.username()).map(str::to_owned).collect();
+        let mut usernames: Vec<String> = removals
+            .iter()
+            .filter(|r| r.grantee.is_some())
+            .filter_map(|r| r.subject.username())
+            .map(str::to_owned)
+            .collect();
         usernames.sort_unstable();
         usernames.dedup();
         let why = reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why)));
         if whole || !usernames.is_empty() || !why.is_empty() {
-            self.recorder.now(Record::Removed { binding: self.id_of(key), usernames, whole, why });
+            self.recorder.now(Record::Removed {
+                binding: self.id_of(key),
+                usernames,
+                whole,
+                why,
+            });
         }
     }
 
@@ -309,11 +337,20 @@ impl Engine {
     pub(super) fn send(&mut self, key: BindingKey, verb: Verb, purpose: Purpose) {
         self.queue.begin(&key);
         let id = self.id_of(&key);
-        let write = Write { namespace: id.namespace, name: id.name, verb };
+        let write = Write {
+            namespace: id.namespace,
+            name: id.name,
+            verb,
+        };
         let writer = self.writer.clone();
         self.spawn(async move {
             let answer = writer.write(&write).await;
-            Done::Write(WriteDone { key, write, purpose, answer })
+            Done::Write(WriteDone {
+                key,
+                write,
+                purpose,
+                answer,
+            })
         });
     }
 
@@ -330,7 +367,9 @@ impl Engine {
             Done::Lease(answer) => {
                 self.lease_asked = false;
                 if answer == Ok(false) {
-                    return Err(Error::SteppedDown("the API server's fence refused a write, and the Lease is another's".to_owned()));
+                    return Err(Error::SteppedDown(
+                        "the API server's fence refused a write, and the Lease is another's".to_owned(),
+                    ));
                 }
             }
         }
@@ -338,14 +377,22 @@ impl Engine {
     }
 
     fn written(&mut self, done: WriteDone) {
-        let WriteDone { key, write, purpose, answer } = done;
+        let WriteDone {
+            key,
+            write,
+            purpose,
+            answer,
+        } = done;
         self.queue.end(&key);
         if matches!(purpose, Purpose::Grant(_)) {
             self.granting.landed();
         }
         let full = format!("{}/{}", write.namespace, write.name);
         let sent = match &write.verb {
-            Verb::Post(body) | Verb::Put(body) => body["metadata"]["annotations"][crate::api::names::OP].as_str().unwrap_or_default().to_owned(),
+            Verb::Post(body) | Verb::Put(body) => body["metadata"]["annotations"][crate::api::names::OP]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             Verb::Delete { .. } => String::new(),
         };
         let mut again = true;
@@ -371,8 +418,16 @@ impl Engine {
                     self.went_well(&key, purpose, false);
                 } else {
                     if !ours {
-                        let message = format!("the RoleBinding {full} stands where {key} is to be, and is not Rolecall's: it is left alone; delete it, and Rolecall makes its own");
-                        self.fails(&key, Failure { refusal: Refusal::new("ForeignBinding", message), human: true });
+                        let message = format!(
+                            "the RoleBinding {full} stands where {key} is to be, and is not Rolecall's: it is left alone; delete it, and Rolecall makes its own"
+                        );
+                        self.fails(
+                            &key,
+                            Failure {
+                                refusal: Refusal::new("ForeignBinding", message),
+                                human: true,
+                            },
+                        );
                         self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
                         again = false;
                     }
@@ -402,7 +457,9 @@ impl Engine {
                     Verb::Delete { .. } => None,
                 };
                 // Not a shrinking PUT: whenever it comes, it takes away what was to go.
-                if let Some(unsettled) = unsettled.filter(|_| !matches!(purpose, Purpose::Remove { .. }) || self.unsettled.contains_key(&key)) {
+                if let Some(unsettled) =
+                    unsettled.filter(|_| !matches!(purpose, Purpose::Remove { .. }) || self.unsettled.contains_key(&key))
+                {
                     self.unsettled.insert(key.clone(), unsettled);
                 }
                 self.queue.retry(key.clone(), Instant::now());
@@ -427,12 +484,20 @@ impl Engine {
             }
             Purpose::Grant(planned) => {
                 let uid = self.observed.get(key).map(|o| o.uid.clone()).unwrap_or_default();
-                self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Done { uid } });
+                self.recorder.soon(Record::Outcome {
+                    intent: planned.intent,
+                    result: Outcome::Done { uid },
+                });
                 if !planned.removals.is_empty() {
                     self.record_removals(key, &planned.removals, false);
                 }
                 // Whoever waited for this may go now.
-                let waiting: Vec<BindingKey> = self.waiting.keys().filter(|w| w.owner == key.owner && w.namespace == key.namespace).cloned().collect();
+                let waiting: Vec<BindingKey> = self
+                    .waiting
+                    .keys()
+                    .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
+                    .cloned()
+                    .collect();
                 waiting.into_iter().for_each(|w| self.queue.add(w));
             }
             Purpose::Settle => {}
@@ -450,14 +515,20 @@ impl Engine {
     /// A grant that did not come about, for a reason that is no refusal.
     pub(super) fn void(&mut self, purpose: Purpose) {
         if let Purpose::Grant(planned) = purpose {
-            self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Void });
+            self.recorder.soon(Record::Outcome {
+                intent: planned.intent,
+                result: Outcome::Void,
+            });
         }
     }
 
     /// Kubernetes refuses. Whether to look again at once.
     fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) -> bool {
         let message: String = message.chars().take(1024).collect();
-        let failure = |human| Failure { refusal: Refusal::new("WriteRefused", format!("{key}: {message}")), human };
+        let failure = |human| Failure {
+            refusal: Refusal::new("WriteRefused", format!("{key}: {message}")),
+            human,
+        };
         match purpose {
             Purpose::Remove(_) | Purpose::Settle => {
                 // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again.
@@ -470,7 +541,10 @@ impl Engine {
                 self.queue.retry(key.clone(), Instant::now());
             }
             Purpose::Grant(planned) => {
-                self.recorder.soon(Record::Outcome { intent: planned.intent, result: Outcome::Refused { reason: message.clone() } });
+                self.recorder.soon(Record::Outcome {
+                    intent: planned.intent,
+                    result: Outcome::Refused { reason: message.clone() },
+                });
                 self.fails(key, failure(true));
                 self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
             }
@@ -482,7 +556,12 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(&key.owner) {
             owner.failing.insert(key.clone(), failure);
         }
-        let waiting: BTreeSet<BindingKey> = self.waiting.keys().filter(|w| w.owner == key.owner && w.namespace == key.namespace).cloned().collect();
+        let waiting: BTreeSet<BindingKey> = self
+            .waiting
+            .keys()
+            .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
+            .cloned()
+            .collect();
         waiting.into_iter().for_each(|w| self.queue.add(w));
         self.statuses_soon();
     }
@@ -491,8 +570,12 @@ impl Engine {
         if std::mem::replace(&mut self.lease_asked, true) {
             return;
         }
-        let (client, namespace, name, term) =
-            (self.client.clone(), self.args.namespace.clone(), format!("{}-controller", self.args.fullname), self.term.clone());
+        let (client, namespace, name, term) = (
+            self.client.clone(),
+            self.args.namespace.clone(),
+            format!("{}-controller", self.args.fullname),
+            self.term.clone(),
+        );
         self.spawn(async move {
             let asked = tokio::time::timeout(Duration::from_secs(5), lease::shows(&client, &namespace, &name, &term)).await;
             Done::Lease(match asked {

@@ -86,7 +86,10 @@ impl World {
 
 /// Reads the labels and state that matter of a namespace.
 pub fn place(namespace: PartialObjectMeta<Namespace>) -> Place {
-    Place { terminating: namespace.metadata.deletion_timestamp.is_some(), labels: namespace.metadata.labels.unwrap_or_default() }
+    Place {
+        terminating: namespace.metadata.deletion_timestamp.is_some(),
+        labels: namespace.metadata.labels.unwrap_or_default(),
+    }
 }
 
 /// Without what only costs memory.
@@ -99,7 +102,13 @@ pub fn slim<K: kube::Resource>(mut object: K) -> K {
 pub fn start(client: &Client, class: &str, send: &mpsc::Sender<Change>) -> JoinSet<()> {
     let mut set = JoinSet::new();
     let all = Config::default;
-    let ours = Config::default().labels(&format!("{}={},{}={}", names::MANAGED_BY, names::MANAGED_BY_VALUE, names::CLASS, class));
+    let ours = Config::default().labels(&format!(
+        "{}={},{}={}",
+        names::MANAGED_BY,
+        names::MANAGED_BY_VALUE,
+        names::CLASS,
+        class
+    ));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Source, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Mapping, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::ClusterMapping, send.clone()));

@@ -93,7 +93,9 @@ async fn rolled_back_and_gone_on() {
         for key in 0..after {
             put(&other, 100 + key, pad).await.expect("puts");
         }
-        let answer = deaf.read().await.err().expect("a loss");
+        let Err(answer) = deaf.read().await else {
+            panic!("a loss is answered with an error")
+        };
         let fits = match &answer {
             Error::Lost(Loss::RolledBack { known: 10, .. }) => after != 5,
             Error::Lost(Loss::Fork { index: 10 }) => after == 5,

@@ -24,9 +24,14 @@ pub async fn connect(context: Option<&str>) -> Result<Client, Error> {
     let config = match context {
         None => Config::infer().await.map_err(|e| Error::Configuration(Box::new(e)))?,
         Some(context) => {
-            let options = KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
+            let options = KubeConfigOptions {
+                context: Some(context.to_owned()),
+                ..Default::default()
+            };
             let kubeconfig = Kubeconfig::read().map_err(|e| Error::Configuration(Box::new(e)))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| Error::Configuration(Box::new(e)))?
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|e| Error::Configuration(Box::new(e)))?
         }
     };
     from_config(config)

@@ -51,7 +51,13 @@ pub struct Elector {
 impl Elector {
     /// A candidate.
     pub fn new(client: Client, config: Config) -> Self {
-        Self { api: Api::namespaced(client, &config.namespace), config, observed: None, held: None, before: None }
+        Self {
+            api: Api::namespaced(client, &config.namespace),
+            config,
+            observed: None,
+            held: None,
+            before: None,
+        }
     }
 
     /// Waits until this process leads; the term, and the term that it replaced. `None` when the process should end first.
@@ -113,7 +119,10 @@ impl Elector {
             lease_transitions: transitions,
             ..Default::default()
         };
-        let lease = Lease { metadata: held.metadata, spec: Some(spec) };
+        let lease = Lease {
+            metadata: held.metadata,
+            spec: Some(spec),
+        };
         let parameters = PostParams::default();
         let put = self.api.replace(&self.config.name, &parameters, &lease);
         match timeout(Duration::from_secs(2), put).await {
@@ -127,7 +136,10 @@ impl Elector {
         let identity = format!("{}_{}", self.config.prefix, uuid::Uuid::new_v4());
         let Some(current) = self.api.get_opt(&self.config.name).await? else {
             let lease = Lease {
-                metadata: ObjectMeta { name: Some(self.config.name.clone()), ..Default::default() },
+                metadata: ObjectMeta {
+                    name: Some(self.config.name.clone()),
+                    ..Default::default()
+                },
                 spec: Some(self.spec(identity, 0, None)),
             };
             return self.took(self.api.create(&PostParams::default(), &lease).await, None);
@@ -144,7 +156,10 @@ impl Elector {
             return Ok(false);
         }
         let before = term_of(&current);
-        let lease = Lease { metadata: current.metadata, spec: Some(self.spec(identity, spec.lease_transitions.unwrap_or(0) + 1, None)) };
+        let lease = Lease {
+            metadata: current.metadata,
+            spec: Some(self.spec(identity, spec.lease_transitions.unwrap_or(0) + 1, None)),
+        };
         let put = self.api.replace(&self.config.name, &PostParams::default(), &lease).await;
         self.took(put, Some(before))
     }
@@ -166,7 +181,10 @@ impl Elector {
         let spec = held.spec.clone().unwrap_or_default();
         let identity = spec.holder_identity.clone().unwrap_or_default();
         let next = self.spec(identity.clone(), spec.lease_transitions.unwrap_or(0), spec.acquire_time.clone());
-        let lease = Lease { metadata: held.metadata, spec: Some(next) };
+        let lease = Lease {
+            metadata: held.metadata,
+            spec: Some(next),
+        };
         match self.api.replace(&self.config.name, &PostParams::default(), &lease).await {
             Ok(lease) => {
                 self.held = Some(lease);

@@ -149,9 +149,7 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
         let controller = system.controller_with(&[&public], None);
         (controller, system.gateway_at(port).await)
     };
-    let (controller, gateway) = screen
-        .step("starts gateway and controller, by their tokens", processes)
-        .await;
+    let (controller, gateway) = screen.step("starts gateway and controller, by their tokens", processes).await;
     let provider = |source: &str, token: &String| Provider {
         http: system.http.clone(),
         base: format!("{}/scim/v2/{source}", gateway.url),

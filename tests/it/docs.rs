@@ -12,7 +12,9 @@ fn read(path: &str) -> String {
 /// The texts of the constants of a source file.
 fn constants(path: &str) -> Vec<String> {
     let text = read(path);
-    let lines = text.lines().filter(|line| line.starts_with("pub const ") && line.contains(": &str = \""));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("pub const ") && line.contains(": &str = \""));
     lines.filter_map(|line| line.split('"').nth(1).map(str::to_owned)).collect()
 }
 
@@ -21,14 +23,20 @@ fn every_label_annotation_and_condition_is_listed() {
     let page = read("docs/labels.md");
     let labels = constants("src/api/names.rs");
     let conditions = constants("src/api/conditions.rs");
-    assert!(labels.len() > 5 && conditions.len() > 5, "the constants are found: {labels:?} {conditions:?}");
+    assert!(
+        labels.len() > 5 && conditions.len() > 5,
+        "the constants are found: {labels:?} {conditions:?}"
+    );
     for name in labels.iter().chain(&conditions) {
         assert!(page.contains(&format!("`{name}`")), "docs/labels.md does not list {name}");
     }
     // And nothing else, unless it says so.
     for row in page.lines().filter(|line| line.starts_with("| `rolecall.dev/")) {
         let key = row.split('`').nth(1).expect("a key");
-        assert!(labels.iter().any(|l| l == key) || row.contains("Not obeyed yet"), "docs/labels.md lists {key}, which the code does not know");
+        assert!(
+            labels.iter().any(|l| l == key) || row.contains("Not obeyed yet"),
+            "docs/labels.md lists {key}, which the code does not know"
+        );
     }
 }
 
@@ -41,7 +49,9 @@ fn every_link_leads_somewhere() {
             match target.strip_prefix('#') {
                 _ if target.starts_with("https://") => {}
                 Some(anchor) => {
-                    let anchors = text.lines().filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")));
+                    let anchors = text
+                        .lines()
+                        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")));
                     let mut anchors = anchors.map(|title| title.to_lowercase().replace(' ', "-").replace(',', ""));
                     assert!(anchors.any(|a| a == anchor), "{page}: #{anchor}");
                 }

@@ -44,7 +44,16 @@ impl<'a> Scene<'a> {
         for user in [ADA, BOB] {
             system.until_may(user, "list", &place, true).await;
         }
-        Self { system, proxy, leader, okta, ada, group, place, _gateway: gateway }
+        Self {
+            system,
+            proxy,
+            leader,
+            okta,
+            ada,
+            group,
+            place,
+            _gateway: gateway,
+        }
     }
 
     async fn uids(&self) -> BTreeSet<String> {
@@ -55,7 +64,10 @@ impl<'a> Scene<'a> {
 /// Writes that change something: no Lease, no dry run.
 fn changes(writes: Vec<Passed>, since: Instant) -> Vec<Passed> {
     let of_lease = |p: &Passed| p.asked.path.contains("/leases");
-    writes.into_iter().filter(|p| p.answered.is_some_and(|at| at >= since) && p.done() && !p.asked.dry() && !of_lease(p)).collect()
+    writes
+        .into_iter()
+        .filter(|p| p.answered.is_some_and(|at| at >= since) && p.done() && !p.asked.dry() && !of_lease(p))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +80,9 @@ async fn a_refusal_by_the_fence_deletes_nothing() {
     let message = format!(
         "rolebindings.rbac.authorization.k8s.io \"x\" is forbidden: ValidatingAdmissionPolicy '{fence}' with binding '{fence}' denied request: written by a controller that does not lead"
     );
-    let lags = scene.proxy.rule_for(3, Action::Refuse(422, message), |asked| asked.is("PUT", "/rolebindings"));
+    let lags = scene
+        .proxy
+        .rule_for(3, Action::Refuse(422, message), |asked| asked.is("PUT", "/rolebindings"));
     scene.okta.active(&scene.ada, false).await;
     lags.until(3, Duration::from_secs(10)).await;
     drop(lags);
@@ -82,12 +96,25 @@ async fn a_refusal_by_the_fence_deletes_nothing() {
     let (holder, transitions) = until_led(system).await;
     let renewals = scene.proxy.rule(Action::Hold, |asked| asked.is("PUT", "/leases"));
     let other = json!({"spec": {"holderIdentity": "somebody-else", "leaseTransitions": transitions + 1}});
-    let args = ["patch", "lease", &system.installed.lease(), "-n", &system.installed.namespace, "--type=merge", "-p", &other.to_string()];
+    let args = [
+        "patch",
+        "lease",
+        &system.installed.lease(),
+        "-n",
+        &system.installed.namespace,
+        "--type=merge",
+        "-p",
+        &other.to_string(),
+    ];
     system.cluster.kubectl(&args).expect_ok();
     tokio::time::sleep(Duration::from_millis(200)).await; // the fence sees it some milliseconds late
     scene.okta.active(&scene.ada, false).await;
     let refused = until(Duration::from_secs(5), || async {
-        scene.proxy.writes().iter().any(|p| p.status == Some(422) && p.asked.is("PUT", "/rolebindings"))
+        scene
+            .proxy
+            .writes()
+            .iter()
+            .any(|p| p.status == Some(422) && p.asked.is("PUT", "/rolebindings"))
     });
     assert!(refused.await.is_ok(), "the fence refuses {holder}\n{}", system.explain());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -97,7 +124,12 @@ async fn a_refusal_by_the_fence_deletes_nothing() {
     system.until_may(ADA, "list", &scene.place, false).await;
     assert!(system.may(BOB, "list", &scene.place).await);
     assert_eq!(scene.uids().await, before);
-    let deleted: Vec<_> = system.cluster.audit(since).into_iter().filter(|w| w.verb == "delete" && w.resource == "rolebindings" && w.namespace == scene.place).collect();
+    let deleted: Vec<_> = system
+        .cluster
+        .audit(since)
+        .into_iter()
+        .filter(|w| w.verb == "delete" && w.resource == "rolebindings" && w.namespace == scene.place)
+        .collect();
     assert!(deleted.is_empty(), "{deleted:?}");
 }
 
@@ -119,13 +151,26 @@ async fn the_access_journal_refuses_an_old_leader() {
     let before: Vec<(String, BTreeSet<String>)> = bindings(system).await.into_iter().map(|b| (b.uid, b.subjects)).collect();
     let woken = Instant::now();
     let late = append.released(Duration::from_secs(5)).await;
-    assert!(late.iter().all(|p| p.status == Some(409)), "the journal refuses what was on its way: {late:?}");
+    assert!(
+        late.iter().all(|p| p.status == Some(409)),
+        "the journal refuses what was on its way: {late:?}"
+    );
     scene.leader.signal("CONT");
     let said = until(Duration::from_secs(10), || async {
         let log = scene.leader.log();
-        ["another leader has taken over", "somebody else has the Lease", "no renewal was answered in time"].iter().any(|text| log.contains(text))
+        [
+            "another leader has taken over",
+            "somebody else has the Lease",
+            "no renewal was answered in time",
+        ]
+        .iter()
+        .any(|text| log.contains(text))
     });
-    assert!(said.await.is_ok(), "the old leader's log says nothing of it:\n{}", scene.leader.log());
+    assert!(
+        said.await.is_ok(),
+        "the old leader's log says nothing of it:\n{}",
+        scene.leader.log()
+    );
     tokio::time::sleep(Duration::from_secs(3)).await;
     let written = changes(scene.proxy.writes(), woken);
     assert!(written.is_empty(), "the old leader wrote: {written:?}");
@@ -133,12 +178,20 @@ async fn the_access_journal_refuses_an_old_leader() {
     let after: Vec<(String, BTreeSet<String>)> = bindings(system).await.into_iter().map(|b| (b.uid, b.subjects)).collect();
     assert_eq!(before, after, "the bindings are unharmed");
     for user in [ADA, BOB] {
-        let lost = versions.seen().into_iter().filter(|v| v.namespace == scene.place && !v.subjects.is_empty() && !v.holds(user)).count();
+        let lost = versions
+            .seen()
+            .into_iter()
+            .filter(|v| v.namespace == scene.place && !v.subjects.is_empty() && !v.holds(user))
+            .count();
         assert_eq!(lost, 0, "{user} always had access");
     }
     // Who was first and who came second is in the journal.
     let access = records(&system.admin, &system.installed.namespace, "access").await;
-    let terms: Vec<&Value> = access.iter().filter(|r| r.event["e"] == "began").map(|r| &r.event["term"]).collect();
+    let terms: Vec<&Value> = access
+        .iter()
+        .filter(|r| r.event["e"] == "began")
+        .map(|r| &r.event["term"])
+        .collect();
     assert_eq!(terms.len(), 2, "{terms:?}");
     assert_eq!(terms[1], &json!(format!("{}/{}", new.0, new.1)));
     drop(standby);

@@ -28,7 +28,14 @@ fn grant(source: &str, group: &str) -> Value {
 async fn users(okta: &Provider) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     loop {
-        let page = okta.send("GET", &format!("/Users?startIndex={}&count=100&attributes=userName", all.len() + 1), None, &[200]).await;
+        let page = okta
+            .send(
+                "GET",
+                &format!("/Users?startIndex={}&count=100&attributes=userName", all.len() + 1),
+                None,
+                &[200],
+            )
+            .await;
         let items = page["Resources"].as_array().cloned().unwrap_or_default();
         for item in &items {
             let name = item["userName"].as_str().unwrap_or_default().to_owned();
@@ -77,7 +84,10 @@ async fn no_acknowledged_write_is_missing_after_a_kill() {
     let found = users(&okta.at(&gateway)).await;
     let acknowledged = acknowledged.lock().expect("no panic").clone();
     let there = acknowledged.iter().filter(|(name, id)| found.get(*name) == Some(id)).count();
-    println!("kill -9, three times: {there} of {} acknowledged users are there", acknowledged.len());
+    println!(
+        "kill -9, three times: {there} of {} acknowledged users are there",
+        acknowledged.len()
+    );
     assert!(acknowledged.len() > 30, "the streams were streams: {}", acknowledged.len());
     assert_eq!(there, acknowledged.len());
 }
@@ -89,14 +99,19 @@ async fn two_gateways_write_one_history() {
     let (one, two) = (system.gateway().await, system.gateway().await);
     let okta = system.source(&one.url, "twins-okta").await;
     let other = okta.at(&two);
-    let ready = until(Duration::from_secs(10), || async { other.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200) });
+    let ready = until(Duration::from_secs(10), || async {
+        other.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200)
+    });
     assert!(ready.await.is_ok(), "both serve the source");
     let races = stream::iter(0..200).map(|n| {
         let (okta, other) = (okta.clone(), other.clone());
         async move {
             // In one case of the name at one gateway, in another at the other: it is one name all the same.
             let (here, there) = (user(&format!("race-{n}@corp.example")), user(&format!("RACE-{n}@corp.example")));
-            let (a, b) = tokio::join!(okta.try_send("POST", "/Users", Some(&here)), other.try_send("POST", "/Users", Some(&there)));
+            let (a, b) = tokio::join!(
+                okta.try_send("POST", "/Users", Some(&here)),
+                other.try_send("POST", "/Users", Some(&there))
+            );
             let (a, b) = (a.expect("an answer"), b.expect("an answer"));
             let mut statuses = [a.0, b.0];
             statuses.sort_unstable();
@@ -129,11 +144,18 @@ async fn a_gateway_that_lags_does_not_call_a_revocation_nothing_to_do() {
     let proxy = Proxy::before(system.cluster).await;
     let watches = proxy.rule(Action::Stall, |asked| asked.watches() && asked.path.contains("/journals"));
     watches.stall(false);
-    let lagging = system.gateway_with(&[], Some(&proxy.kubeconfig(system.cluster, "lags-gateway", &system.installed.gateway_token))).await;
+    let lagging = system
+        .gateway_with(
+            &[],
+            Some(&proxy.kubeconfig(system.cluster, "lags-gateway", &system.installed.gateway_token)),
+        )
+        .await;
     system.namespace("lags-a", json!({})).await;
     let okta = system.source(&here.url, "lags-okta").await;
     let late = okta.at(&lagging);
-    let ready = until(Duration::from_secs(10), || async { late.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200) });
+    let ready = until(Duration::from_secs(10), || async {
+        late.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200)
+    });
     assert!(ready.await.is_ok(), "both serve the source");
     let group = okta.group("Backend", &[]).await;
     system.apply(&system.mapping("RoleMapping", Some("lags-a"), "m", grant("lags-okta", "Backend")));
@@ -171,10 +193,19 @@ async fn a_thousand_members_come_one_patch_each() {
     let group = okta.group("Everybody", &[]).await;
     system.apply(&system.mapping("RoleMapping", Some("patches-a"), "m", grant("patches-okta", "Everybody")));
     let begun = Instant::now();
-    stream::iter(&people).map(|person| okta.add(&group, person)).buffer_unordered(16).collect::<Vec<()>>().await;
+    stream::iter(&people)
+        .map(|person| okta.add(&group, person))
+        .buffer_unordered(16)
+        .collect::<Vec<()>>()
+        .await;
     let took = begun.elapsed();
     let answer = okta.send("GET", &format!("/Groups/{group}"), None, &[200]).await;
-    let members: BTreeSet<&str> = answer["members"].as_array().into_iter().flatten().filter_map(|m| m["value"].as_str()).collect();
+    let members: BTreeSet<&str> = answer["members"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|m| m["value"].as_str())
+        .collect();
     println!("1,000 PATCHes, 16 in flight: {} of 1,000 members, {took:?}", members.len());
     assert_eq!(members.len(), 1000);
     let granted = until(Duration::from_secs(30), || async {
@@ -197,7 +228,12 @@ async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_
     let people = seed(&system, "large-okta", MANY).await;
     let other = okta.at(&two);
     let group = okta.group("Everybody", &[]).await;
-    let ready = until(Duration::from_secs(20), || async { other.try_get(&format!("/Groups/{group}")).await.is_ok_and(|(status, _)| status == 200) });
+    let ready = until(Duration::from_secs(20), || async {
+        other
+            .try_get(&format!("/Groups/{group}"))
+            .await
+            .is_ok_and(|(status, _)| status == 200)
+    });
     assert!(ready.await.is_ok(), "both serve the source");
 
     // One PUT here, a stream of small writes there.
@@ -217,11 +253,15 @@ async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_
     let members: Vec<Value> = people.iter().map(|id| json!({"value": id})).collect();
     let body = json!({"schemas": [GROUP], "displayName": "Everybody", "members": members});
     let begun = Instant::now();
-    okta.send("PUT", &format!("/Groups/{group}?excludedAttributes=members"), Some(body), &[200]).await;
+    okta.send("PUT", &format!("/Groups/{group}?excludedAttributes=members"), Some(body), &[200])
+        .await;
     let put = begun.elapsed();
     done.store(true, Ordering::SeqCst);
     let (written, slowest) = small.await.expect("small writes");
-    println!("PUT of {MANY} members: {put:?}; beside it {} small writes, the slowest {slowest:?}", written.len());
+    println!(
+        "PUT of {MANY} members: {put:?}; beside it {} small writes, the slowest {slowest:?}",
+        written.len()
+    );
     assert!(!written.is_empty());
     for person in &written {
         okta.send("GET", &format!("/Users/{person}"), None, &[200]).await;
@@ -245,11 +285,19 @@ async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_
     okta.remove(&group, &people[777]).await;
     let gone = system.until_may("oidc:user-777@corp.example", "list", "large-a", false).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let writes = system.cluster.audit(since).into_iter().filter(|w| w.resource == "rolebindings" && w.namespace == "large-a" && !w.dry_run);
+    let writes = system
+        .cluster
+        .audit(since)
+        .into_iter()
+        .filter(|w| w.resource == "rolebindings" && w.namespace == "large-a" && !w.dry_run);
     let writes: Vec<_> = writes.collect();
     assert_eq!(writes.len(), 1, "one small write: {writes:?}");
     assert_eq!((writes[0].verb.as_str(), writes[0].code), ("update", 200));
-    let size = bindings(&system).await.iter().find(|b| b.name == writes[0].name).map(|b| b.subjects.len());
+    let size = bindings(&system)
+        .await
+        .iter()
+        .find(|b| b.name == writes[0].name)
+        .map(|b| b.subjects.len());
     println!("one of {MANY} removed: one write of {size:?} subjects, denied after {gone:?}");
     assert!(size.is_some_and(|s| s < 400), "{size:?}");
     assert!(system.may("oidc:user-778@corp.example", "list", "large-a").await);

@@ -32,8 +32,13 @@ async fn a_person_joins_is_disabled_comes_back_leaves_and_is_deleted() {
     assert!(!system.may("oidc:ada@corp.example", VIEW, "journey-a").await);
     okta.add(&group, &ada).await;
     system.until_may("oidc:ada@corp.example", VIEW, "journey-a", true).await;
-    assert!(!system.may("oidc:ada@corp.example", EDIT, "journey-a").await, "no more than the role");
-    system.until_condition("rolemapping", Some("journey-a"), "m", "Ready", "True", "").await;
+    assert!(
+        !system.may("oidc:ada@corp.example", EDIT, "journey-a").await,
+        "no more than the role"
+    );
+    system
+        .until_condition("rolemapping", Some("journey-a"), "m", "Ready", "True", "")
+        .await;
 
     okta.active(&ada, false).await;
     system.until_may("oidc:ada@corp.example", VIEW, "journey-a", false).await;
@@ -45,14 +50,26 @@ async fn a_person_joins_is_disabled_comes_back_leaves_and_is_deleted() {
     system.until_may("oidc:ada@corp.example", VIEW, "journey-a", true).await;
 
     // Another username: the new one has it, the old one has not.
-    okta.patch(&format!("/Users/{ada}"), json!([{"op": "replace", "path": "userName", "value": "ada.l@corp.example"}])).await;
+    okta.patch(
+        &format!("/Users/{ada}"),
+        json!([{"op": "replace", "path": "userName", "value": "ada.l@corp.example"}]),
+    )
+    .await;
     system.until_may("oidc:ada.l@corp.example", VIEW, "journey-a", true).await;
     system.until_may("oidc:ada@corp.example", VIEW, "journey-a", false).await;
 
     // The group gets another name: the mapping by name no longer means it, and means it again.
-    okta.patch(&format!("/Groups/{group}"), json!([{"op": "replace", "path": "displayName", "value": "Platform"}])).await;
+    okta.patch(
+        &format!("/Groups/{group}"),
+        json!([{"op": "replace", "path": "displayName", "value": "Platform"}]),
+    )
+    .await;
     system.until_may("oidc:ada.l@corp.example", VIEW, "journey-a", false).await;
-    okta.patch(&format!("/Groups/{group}"), json!([{"op": "replace", "path": "displayName", "value": "Backend"}])).await;
+    okta.patch(
+        &format!("/Groups/{group}"),
+        json!([{"op": "replace", "path": "displayName", "value": "Backend"}]),
+    )
+    .await;
     system.until_may("oidc:ada.l@corp.example", VIEW, "journey-a", true).await;
 
     okta.delete(&format!("/Users/{ada}")).await;
@@ -90,7 +107,10 @@ async fn a_cluster_mapping_follows_namespaces_labels_and_roles() {
     system.namespace("places-later", json!({})).await;
     system.until_may("oidc:ada@corp.example", VIEW, "places-later", true).await;
     assert!(!system.may("oidc:ada@corp.example", VIEW, "places-b").await);
-    system.cluster.kubectl(&["label", "namespace", "places-b", "team=places"]).expect_ok();
+    system
+        .cluster
+        .kubectl(&["label", "namespace", "places-b", "team=places"])
+        .expect_ok();
     system.until_may("oidc:ada@corp.example", VIEW, "places-b", true).await;
     system.cluster.kubectl(&["label", "namespace", "places-b", "team-"]).expect_ok();
     system.until_may("oidc:ada@corp.example", VIEW, "places-b", false).await;
@@ -111,25 +131,68 @@ async fn a_cluster_mapping_follows_namespaces_labels_and_roles() {
     assert_eq!(denied, 0, "a changed role left a gap");
     system.until_may("oidc:ada@corp.example", EDIT, "places-later", true).await;
     let count = || async {
-        let list = system.cluster.kubectl(&["get", "rolebindings", "-A", "-l", "rolecall.dev/class=places", "-o", "name"]).stdout;
+        let list = system
+            .cluster
+            .kubectl(&["get", "rolebindings", "-A", "-l", "rolecall.dev/class=places", "-o", "name"])
+            .stdout;
         list.lines().count() == 2
     };
-    until(Duration::from_secs(15), count).await.unwrap_or_else(|()| panic!("the old role's bindings stay\n{}", system.explain()));
+    until(Duration::from_secs(15), count)
+        .await
+        .unwrap_or_else(|()| panic!("the old role's bindings stay\n{}", system.explain()));
 
     // A hand-made change of ours is repaired; a foreign binding is left alone.
     let name = system
         .cluster
-        .kubectl(&["get", "rolebindings", "-n", "places-a", "-l", "rolecall.dev/class=places", "-o", "jsonpath={.items[0].metadata.name}"])
+        .kubectl(&[
+            "get",
+            "rolebindings",
+            "-n",
+            "places-a",
+            "-l",
+            "rolecall.dev/class=places",
+            "-o",
+            "jsonpath={.items[0].metadata.name}",
+        ])
         .expect_ok();
     let intruder = json!([{"op": "add", "path": "/subjects/-", "value": {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:eve"}}]);
-    system.cluster.kubectl(&["patch", "rolebinding", "-n", "places-a", &name, "--type=json", "-p", &intruder.to_string()]).expect_ok();
+    system
+        .cluster
+        .kubectl(&[
+            "patch",
+            "rolebinding",
+            "-n",
+            "places-a",
+            &name,
+            "--type=json",
+            "-p",
+            &intruder.to_string(),
+        ])
+        .expect_ok();
     system.until_may("oidc:eve", VIEW, "places-a", false).await;
-    system.cluster.kubectl(&["delete", "rolebinding", "-n", "places-a", &name]).expect_ok();
+    system
+        .cluster
+        .kubectl(&["delete", "rolebinding", "-n", "places-a", &name])
+        .expect_ok();
     system.until_may("oidc:ada@corp.example", EDIT, "places-a", true).await;
-    system.cluster.kubectl(&["create", "rolebinding", "theirs", "-n", "places-a", "--clusterrole=view", "--user=oidc:eve"]).expect_ok();
+    system
+        .cluster
+        .kubectl(&[
+            "create",
+            "rolebinding",
+            "theirs",
+            "-n",
+            "places-a",
+            "--clusterrole=view",
+            "--user=oidc:eve",
+        ])
+        .expect_ok();
     okta.active(&ada, false).await;
     system.until_may("oidc:ada@corp.example", VIEW, "places-a", false).await;
-    assert!(system.may("oidc:eve", VIEW, "places-a").await, "a foreign binding is not ours to touch");
+    assert!(
+        system.may("oidc:eve", VIEW, "places-a").await,
+        "a foreign binding is not ours to touch"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,7 +202,9 @@ async fn two_sources_and_groups_of_one_name_neither_take_nor_break_a_grant() {
     let gateway = system.gateway().await;
     system.namespace("names-a", json!({})).await;
     let okta = system.source(&gateway.url, "names-okta").await;
-    let entra = system.source_with(&gateway.url, "names-entra", json!({"username": "'oidc:' + user.userName"})).await;
+    let entra = system
+        .source_with(&gateway.url, "names-entra", json!({"username": "'oidc:' + user.userName"}))
+        .await;
     let ada = okta.user("ada@corp.example").await;
     let first = okta.group("Backend", &[&ada]).await;
     system.apply(&system.mapping("RoleMapping", Some("names-a"), "m", rule("names-okta", "Backend", "view")));
@@ -149,15 +214,22 @@ async fn two_sources_and_groups_of_one_name_neither_take_nor_break_a_grant() {
     let twin = entra.user("ada@corp.example").await;
     let twins = entra.group("Other", &[&twin]).await;
     system.apply(&system.mapping("RoleMapping", Some("names-a"), "n", rule("names-entra", "Other", "edit")));
-    system.until_condition("scimsource", None, "names-entra", "UsernameConflict", "True", "").await;
-    assert!(!system.may("oidc:ada@corp.example", EDIT, "names-a").await, "the one who bore the name first has it");
+    system
+        .until_condition("scimsource", None, "names-entra", "UsernameConflict", "True", "")
+        .await;
+    assert!(
+        !system.may("oidc:ada@corp.example", EDIT, "names-a").await,
+        "the one who bore the name first has it"
+    );
     let (status, _) = entra.try_get(&format!("/Users/{ada}")).await.expect("an answer");
     assert_eq!(status, 404, "an id of another source is not there");
 
     // A second group of the name: the first keeps the grant.
     let eve = okta.user("eve@corp.example").await;
     okta.group("Backend", &[&eve]).await;
-    system.until_condition("rolemapping", Some("names-a"), "m", "AmbiguousGroup", "True", "").await;
+    system
+        .until_condition("rolemapping", Some("names-a"), "m", "AmbiguousGroup", "True", "")
+        .await;
     assert!(!system.may("oidc:eve@corp.example", VIEW, "names-a").await);
     assert!(system.may("oidc:ada@corp.example", VIEW, "names-a").await);
     okta.delete(&format!("/Groups/{first}")).await;
@@ -176,9 +248,18 @@ async fn what_must_not_be_granted_is_refused_and_says_what_is_allowed() {
     let _controller = system.controller();
     let gateway = system.gateway().await;
     system.namespace("refused-a", json!({})).await;
-    let okta = system.source_with(&gateway.url, "refused-okta", json!({"username": "user.userName"})).await;
+    let okta = system
+        .source_with(&gateway.url, "refused-okta", json!({"username": "user.userName"}))
+        .await;
     let mut members = Vec::new();
-    let hostile = ["system:masters", "SYSTEM:nodes", "ｓystem:anonymous", "system:serviceaccount:kube-system:default", "nobody", "oidc:good"];
+    let hostile = [
+        "system:masters",
+        "SYSTEM:nodes",
+        "ｓystem:anonymous",
+        "system:serviceaccount:kube-system:default",
+        "nobody",
+        "oidc:good",
+    ];
     for name in hostile {
         members.push(okta.user(name).await);
     }
@@ -190,14 +271,23 @@ async fn what_must_not_be_granted_is_refused_and_says_what_is_allowed() {
         assert!(!system.may(name, VIEW, "refused-a").await, "{name}");
     }
     system.apply(&system.mapping("RoleMapping", Some("refused-a"), "admin", rule("refused-okta", "Backend", "admin")));
-    let message = system.until_condition("rolemapping", Some("refused-a"), "admin", "Stalled", "True", "").await;
-    assert!(message.contains("\"admin\" is not in accessPolicy.clusterRoles") && message.contains("view, edit"), "{message}");
+    let message = system
+        .until_condition("rolemapping", Some("refused-a"), "admin", "Stalled", "True", "")
+        .await;
+    assert!(
+        message.contains("\"admin\" is not in accessPolicy.clusterRoles") && message.contains("view, edit"),
+        "{message}"
+    );
     // A bad filter names the position, and an unknown source its name.
     let broken = json!({"sources": ["refused-okta"], "groups": {"filter": "displayName xx \"a\""}, "grants": grant("view")});
     system.apply(&system.mapping("RoleMapping", Some("refused-a"), "broken", broken));
-    let message = system.until_condition("rolemapping", Some("refused-a"), "broken", "Stalled", "True", "").await;
+    let message = system
+        .until_condition("rolemapping", Some("refused-a"), "broken", "Stalled", "True", "")
+        .await;
     assert!(message.contains("xx"), "{message}");
     system.apply(&system.mapping("RoleMapping", Some("refused-a"), "nowhere", rule("refused-none", "Backend", "view")));
-    let message = system.until_condition("rolemapping", Some("refused-a"), "nowhere", "Ready", "False", "").await;
+    let message = system
+        .until_condition("rolemapping", Some("refused-a"), "nowhere", "Ready", "False", "")
+        .await;
     assert!(message.contains("refused-none"), "{message}");
 }

@@ -82,11 +82,16 @@ impl Versions {
                         WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
                     };
                     version = binding.resource_version().unwrap_or_default();
-                    into.lock().unwrap_or_else(PoisonError::into_inner).push(Version::new(binding, deleted));
+                    into.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(Version::new(binding, deleted));
                 }
             }
         });
-        Self { seen, task: task.abort_handle() }
+        Self {
+            seen,
+            task: task.abort_handle(),
+        }
     }
 
     /// All of them, in order.
@@ -143,14 +148,23 @@ pub fn until_everywhere<'a>(system: &'a System<'_>, user: &'a str, places: &'a [
             true
         };
         let seen = until(Duration::from_secs(20), all).await;
-        assert!(seen.is_ok(), "{at}: {user} never became allowed={allowed} everywhere\n{}", system.explain());
+        assert!(
+            seen.is_ok(),
+            "{at}: {user} never became allowed={allowed} everywhere\n{}",
+            system.explain()
+        );
     }
 }
 
 /// The Lease's holder and its number of transitions.
 pub async fn lease(system: &System<'_>) -> (String, i32) {
     let api: Api<Lease> = Api::namespaced(system.admin.clone(), &system.installed.namespace);
-    let spec = api.get_opt(&system.installed.lease()).await.expect("an answer").and_then(|l| l.spec).unwrap_or_default();
+    let spec = api
+        .get_opt(&system.installed.lease())
+        .await
+        .expect("an answer")
+        .and_then(|l| l.spec)
+        .unwrap_or_default();
     (spec.holder_identity.unwrap_or_default(), spec.lease_transitions.unwrap_or(-1))
 }
 
@@ -190,14 +204,21 @@ impl State for Records {
     type Event = Value;
 
     fn apply(&mut self, stamp: &Stamp, event: &Value) {
-        self.0.push_back(Record { index: stamp.index, ordinal: stamp.ordinal, writer: stamp.writer.to_string(), event: event.clone() });
+        self.0.push_back(Record {
+            index: stamp.index,
+            ordinal: stamp.ordinal,
+            writer: stamp.writer.to_string(),
+            event: event.clone(),
+        });
     }
 }
 
 /// Reads a whole journal (`directory` or `access`) of an installation.
 pub async fn records(client: &Client, namespace: &str, journal: &str) -> Vec<Record> {
     let store = Arc::new(Kubernetes::new(client.clone(), namespace, journal));
-    let snapshot = load(store, Records::default(), Vec::new()).await.unwrap_or_else(|e| panic!("the journal {journal}: {e}"));
+    let snapshot = load(store, Records::default(), Vec::new())
+        .await
+        .unwrap_or_else(|e| panic!("the journal {journal}: {e}"));
     snapshot.state.0.iter().cloned().collect()
 }
 
@@ -223,14 +244,30 @@ pub async fn seed(system: &System<'_>, source: &str, count: u32) -> Vec<String> 
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
     let mut n = 0;
     for chunk in ids.chunks(20_000) {
-        let mut events = vec![Event::SourceSeen { source: source.to_owned(), uid: uid.clone() }];
+        let mut events = vec![Event::SourceSeen {
+            source: source.to_owned(),
+            uid: uid.clone(),
+        }];
         for id in chunk {
             let attributes = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": format!("user-{n}@corp.example"), "active": true});
-            let Value::Object(attributes) = attributes else { unreachable!("an object") };
-            events.push(Event::Created { source: source.to_owned(), kind: Kind::User, id: *id, n, attributes, members: Vec::new(), request: String::new() });
+            let Value::Object(attributes) = attributes else {
+                unreachable!("an object")
+            };
+            events.push(Event::Created {
+                source: source.to_owned(),
+                kind: Kind::User,
+                id: *id,
+                n,
+                attributes,
+                members: Vec::new(),
+                request: String::new(),
+            });
             n += 1;
         }
-        journal.submit(move |_: &Blind, _: &Stamp| Verdict::Append(events.clone(), ())).await.expect("durable");
+        journal
+            .submit(move |_: &Blind, _: &Stamp| Verdict::Append(events.clone(), ()))
+            .await
+            .expect("durable");
     }
     ids.iter().map(Uuid::to_string).collect()
 }

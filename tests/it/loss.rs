@@ -29,7 +29,14 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     async fn new(cluster: &'a Cluster, name: &str, crds: bool) -> Scene<'a> {
-        let system = System::with(cluster, Install { crds, ..Install::new(name) }).await;
+        let system = System::with(
+            cluster,
+            Install {
+                crds,
+                ..Install::new(name)
+            },
+        )
+        .await;
         let gateway = system.gateway_unready();
         let controller = system.controller();
         for (place, labels) in [("a", json!({"loss": name})), ("b", json!({"loss": name})), ("c", json!({}))] {
@@ -44,7 +51,17 @@ impl<'a> Scene<'a> {
             {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"selector": {"matchLabels": {"loss": name}}}},
         ]});
         system.apply(&system.mapping("ClusterRoleMapping", None, name, spec));
-        let scene = Self { system, gateway: Some(gateway), controller: Some(controller), okta, source, ada, eve, group, name: name.to_owned() };
+        let scene = Self {
+            system,
+            gateway: Some(gateway),
+            controller: Some(controller),
+            okta,
+            source,
+            ada,
+            eve,
+            group,
+            name: name.to_owned(),
+        };
         for place in ["a", "b"] {
             scene.system.until_may(ADA, "list", &scene.place(place), true).await;
         }
@@ -59,12 +76,18 @@ impl<'a> Scene<'a> {
     fn relabel(&self) {
         let (b, c) = (self.place("b"), self.place("c"));
         self.system.cluster.kubectl(&["label", "namespace", &b, "loss-"]).expect_ok();
-        self.system.cluster.kubectl(&["label", "namespace", &c, &format!("loss={}", self.name)]).expect_ok();
+        self.system
+            .cluster
+            .kubectl(&["label", "namespace", &c, &format!("loss={}", self.name)])
+            .expect_ok();
     }
 
     /// RoleBindings that our controller wrote since then.
     fn written(&self, since: jiff::Timestamp) -> Vec<String> {
-        let user = format!("system:serviceaccount:{}:{}-controller", self.system.installed.namespace, self.system.installed.fullname);
+        let user = format!(
+            "system:serviceaccount:{}:{}-controller",
+            self.system.installed.namespace, self.system.installed.fullname
+        );
         let all = self.system.cluster.audit(since).into_iter();
         let ours = all.filter(|w| w.user == user && w.resource == "rolebindings" && !w.dry_run && w.code < 300);
         ours.map(|w| format!("{} {}/{}", w.verb, w.namespace, w.name)).collect()
@@ -75,12 +98,21 @@ impl<'a> Scene<'a> {
         let begun = Instant::now();
         loop {
             let status = self.system.status("scimsource", None, &self.source);
-            let found = status["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind && c["status"] == "True");
+            let found = status["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|c| c["type"] == kind && c["status"] == "True");
             if let Some(found) = found {
                 assert!(found["reason"].as_str().is_some_and(|r| !r.is_empty()), "{found}");
                 return found["message"].as_str().unwrap_or_default().to_owned();
             }
-            assert!(begun.elapsed() < Duration::from_secs(45), "{}: no {kind}: {status:#}\n{}", self.name, self.system.explain());
+            assert!(
+                begun.elapsed() < Duration::from_secs(45),
+                "{}: no {kind}: {status:#}\n{}",
+                self.name,
+                self.system.explain()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -116,17 +148,27 @@ impl<'a> Scene<'a> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let written = self.written(since);
-        assert!(written.is_empty(), "{}: bindings were written: {written:?}\n{}", self.name, self.system.explain());
+        assert!(
+            written.is_empty(),
+            "{}: bindings were written: {written:?}\n{}",
+            self.name,
+            self.system.explain()
+        );
     }
 
     /// The whole claim for a lost directory, with the processes as they are.
     async fn stands_still(&self, since: jiff::Timestamp, condition: &str, says: &[&str]) {
         let message = self.condition(condition).await;
         for text in says {
-            assert!(message.contains(text), "{}: the message says nothing of {text:?}: {message}", self.name);
+            assert!(
+                message.contains(text),
+                "{}: the message says nothing of {text:?}: {message}",
+                self.name
+            );
         }
         self.nothing_is_acknowledged().await;
-        self.nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)]).await;
+        self.nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)])
+            .await;
     }
 
     /// Ends both processes and starts new ones, which know only what lies in the cluster.
@@ -142,13 +184,23 @@ impl<'a> Scene<'a> {
 
     /// Waits until the gateway listens.
     async fn answers(&self) {
-        let listens = until(Duration::from_secs(10), || async { self.okta.try_get("/Users?count=0").await.is_ok() });
-        assert!(listens.await.is_ok(), "{}: the gateway does not answer\n{}", self.name, self.system.explain());
+        let listens = until(Duration::from_secs(10), || async {
+            self.okta.try_get("/Users?count=0").await.is_ok()
+        });
+        assert!(
+            listens.await.is_ok(),
+            "{}: the gateway does not answer\n{}",
+            self.name,
+            self.system.explain()
+        );
     }
 
     fn delete(&self, what: &[&str]) {
         let namespace = &self.system.installed.namespace;
-        self.system.cluster.kubectl(&[&["delete", "-n", namespace], what].concat()).expect_ok();
+        self.system
+            .cluster
+            .kubectl(&[&["delete", "-n", namespace], what].concat())
+            .expect_ok();
     }
 }
 
@@ -161,7 +213,11 @@ async fn the_directory_is_deleted() {
     scene.stands_still(since, "JournalLost", &["directory", "gone", "estore"]).await;
     scene.restart().await;
     scene.stands_still(since, "JournalLost", &["directory", "gone", "estore"]).await;
-    let left = scene.system.cluster.kubectl(&["get", "journals", "-n", "loss-root", "-o", "name"]).expect_ok();
+    let left = scene
+        .system
+        .cluster
+        .kubectl(&["get", "journals", "-n", "loss-root", "-o", "name"])
+        .expect_ok();
     assert!(!left.contains("directory"), "no new root where one was lost: {left}");
 }
 
@@ -178,7 +234,9 @@ async fn the_access_journal_is_deleted() {
         }
         let message = scene.condition("JournalLost").await;
         assert!(message.contains("access") && message.contains("estore"), "{message}");
-        scene.nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)]).await;
+        scene
+            .nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)])
+            .await;
     }
     // What the provider itself says is never held.
     scene.okta.active(&scene.ada, false).await;
@@ -211,19 +269,35 @@ async fn the_namespace_is_deleted_and_made_again() {
     let mut scene = Scene::new(Cluster::shared(), "loss-namespace", false).await;
     let since = jiff::Timestamp::now();
     let before: Vec<String> = bindings(&scene.system).await.into_iter().map(|b| b.uid).collect();
-    scene.system.cluster.kubectl(&["delete", "namespace", "loss-namespace", "--timeout=60s"]).expect_ok();
+    scene
+        .system
+        .cluster
+        .kubectl(&["delete", "namespace", "loss-namespace", "--timeout=60s"])
+        .expect_ok();
     scene.nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true)]).await;
     (scene.gateway, scene.controller) = (None, None);
     scene.relabel();
     scene.system = System::install(Cluster::shared(), "loss-namespace").await;
     let secret = format!("--from-literal=token={}", scene.okta.token);
-    let create = ["create", "secret", "generic", "loss-namespace-okta-token", "-n", "loss-namespace", &secret];
+    let create = [
+        "create",
+        "secret",
+        "generic",
+        "loss-namespace-okta-token",
+        "-n",
+        "loss-namespace",
+        &secret,
+    ];
     scene.system.cluster.kubectl(&create).expect_ok();
     scene.restart().await;
     scene.stands_still(since, "JournalLost", &["gone", "estore"]).await;
     let after: Vec<String> = bindings(&scene.system).await.into_iter().map(|b| b.uid).collect();
     assert_eq!(before, after);
-    let left = scene.system.cluster.kubectl(&["get", "journals", "-n", "loss-namespace", "-o", "name"]).expect_ok();
+    let left = scene
+        .system
+        .cluster
+        .kubectl(&["get", "journals", "-n", "loss-namespace", "-o", "name"])
+        .expect_ok();
     assert!(left.is_empty(), "bindings name a journal, so no new one is begun: {left}");
 }
 
@@ -240,7 +314,9 @@ async fn crds_are_deleted_and_applied_again() {
 
     // RoleMapping: its bindings stay, and are taken over by the mapping of the same name. A restart in between changes nothing.
     let since = jiff::Timestamp::now();
-    cluster.kubectl(&["delete", "crd", "rolemappings.rolecall.dev", "--timeout=60s"]).expect_ok();
+    cluster
+        .kubectl(&["delete", "crd", "rolemappings.rolecall.dev", "--timeout=60s"])
+        .expect_ok();
     scene.nothing_happens(since, &[(ADA, "a", true), (ADA, "c", true)]).await;
     scene.restart().await;
     until_led(&scene.system).await;
@@ -248,7 +324,10 @@ async fn crds_are_deleted_and_applied_again() {
     cluster.apply_crds();
     scene.nothing_happens(since, &[(ADA, "a", true), (ADA, "c", true)]).await;
     scene.system.apply(&mapping);
-    scene.system.until_condition("rolemapping", Some(&place), "m", "Ready", "True", "").await;
+    scene
+        .system
+        .until_condition("rolemapping", Some(&place), "m", "Ready", "True", "")
+        .await;
     scene.nothing_happens(since, &[(ADA, "a", true), (ADA, "c", true)]).await;
     let after: Vec<String> = bindings(&scene.system).await.into_iter().map(|b| b.uid).collect();
     assert_eq!(before, after, "no binding was revoked");
@@ -257,13 +336,19 @@ async fn crds_are_deleted_and_applied_again() {
     scene.okta.remove(&scene.group, &scene.eve).await;
     scene.system.until_may(EVE, "list", &place, false).await;
     scene.system.until_may(EVE, "list", &scene.place("a"), false).await;
-    scene.system.cluster.kubectl(&["delete", "rolemapping", "m", "-n", &place]).expect_ok();
+    scene
+        .system
+        .cluster
+        .kubectl(&["delete", "rolemapping", "m", "-n", &place])
+        .expect_ok();
     scene.system.until_may(ADA, "list", &place, false).await;
 
     // Journal: both journals are gone with it.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let since = jiff::Timestamp::now();
-    cluster.kubectl(&["delete", "crd", "journals.rolecall.dev", "--timeout=60s"]).expect_ok();
+    cluster
+        .kubectl(&["delete", "crd", "journals.rolecall.dev", "--timeout=60s"])
+        .expect_ok();
     scene.relabel();
     cluster.apply_crds();
     scene.stands_still(since, "JournalLost", &["gone", "estore"]).await;
@@ -281,8 +366,15 @@ async fn etcd_is_put_back_to_an_older_snapshot() {
     cluster.snapshot("old");
     // What happens after the snapshot is forgotten by etcd: ada leaves, eve comes.
     for scene in [&kept, &other] {
-        let back = until(Duration::from_secs(20), || async { scene.okta.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200) });
-        assert!(back.await.is_ok(), "{}: the gateway is not back\n{}", scene.name, scene.system.explain());
+        let back = until(Duration::from_secs(20), || async {
+            scene.okta.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200)
+        });
+        assert!(
+            back.await.is_ok(),
+            "{}: the gateway is not back\n{}",
+            scene.name,
+            scene.system.explain()
+        );
         scene.okta.add(&scene.group, &scene.eve).await;
         scene.okta.active(&scene.ada, false).await;
         scene.system.until_may(EVE, "list", &scene.place("a"), true).await;
@@ -301,12 +393,15 @@ async fn etcd_is_put_back_to_an_older_snapshot() {
     kept.okta = kept.okta.at(&gateway);
     kept.gateway = Some(gateway);
     kept.answers().await;
-    kept.stands_still(since, "JournalRolledBack", &["directory", "older snapshot", "estore"]).await;
+    kept.stands_still(since, "JournalRolledBack", &["directory", "older snapshot", "estore"])
+        .await;
 
     // The gateway that lived on acknowledges nothing; what a fresh controller finds is consistent, and it changes nothing.
     other.nothing_is_acknowledged().await;
     other.controller = Some(other.system.controller());
-    other.nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)]).await;
+    other
+        .nothing_happens(since, &[(ADA, "a", true), (ADA, "b", true), (ADA, "c", false), (EVE, "a", false)])
+        .await;
     other.nothing_is_acknowledged().await;
     // New processes on both sides of the first still know.
     kept.restart().await;

@@ -84,7 +84,14 @@ impl<'a> Scene<'a> {
         }
         let gateway = system.gateway().await;
         let okta = system.source(&gateway.url, &format!("{name}-okta")).await;
-        Self { system, proxy, leader, okta, places, _gateway: gateway }
+        Self {
+            system,
+            proxy,
+            leader,
+            okta,
+            places,
+            _gateway: gateway,
+        }
     }
 
     /// Two persons, a group and a mapping of it to all places; bob is in it, and has access, unless the binding is not to stand.
@@ -104,9 +111,18 @@ impl<'a> Scene<'a> {
         if bob.is_some() {
             until_everywhere(&self.system, &format!("oidc:bob@{name}.example"), &self.places, true).await;
         } else {
-            self.system.until_condition("clusterrolemapping", None, &name, "Ready", "True", "").await;
+            self.system
+                .until_condition("clusterrolemapping", None, &name, "Ready", "True", "")
+                .await;
         }
-        Case { change, user: format!("oidc:ada@{name}.example"), name, ada, group, bob }
+        Case {
+            change,
+            user: format!("oidc:ada@{name}.example"),
+            name,
+            ada,
+            group,
+            bob,
+        }
     }
 
     /// Whether a write gives the subject of this case access.
@@ -142,12 +158,17 @@ impl<'a> Scene<'a> {
         let mapping = format!("ClusterRoleMapping/{}", case.name);
         let left = || async {
             let all = kit::bindings(&self.system).await;
-            all.into_iter().filter(|b| b.mapping.as_deref() == Some(&mapping)).collect::<Vec<_>>()
+            all.into_iter()
+                .filter(|b| b.mapping.as_deref() == Some(&mapping))
+                .collect::<Vec<_>>()
         };
         let _ = until(Duration::from_secs(2), || async { left().await.is_empty() }).await;
         // Empty ones that the controller keeps are deleted by hand: the PUT must not bring them back.
         for binding in left().await {
-            self.system.cluster.kubectl(&["delete", "rolebinding", "-n", &binding.namespace, &binding.name]).expect_ok();
+            self.system
+                .cluster
+                .kubectl(&["delete", "rolebinding", "-n", &binding.namespace, &binding.name])
+                .expect_ok();
         }
     }
 
@@ -176,7 +197,12 @@ impl<'a> Scene<'a> {
             at_proxy.chain(at_hook).collect::<BTreeSet<_>>().len()
         };
         let all = until(Duration::from_secs(15), || async { held() == PLACES }).await;
-        assert!(all.is_ok(), "{change:?}: {} of {PLACES} writes are held at once\n{}", held(), self.system.explain());
+        assert!(
+            all.is_ok(),
+            "{change:?}: {} of {PLACES} writes are held at once\n{}",
+            held(),
+            self.system.explain()
+        );
         if change == Change::FirstPost {
             until_everywhere(&self.system, user, &self.places, true).await;
         }
@@ -204,17 +230,42 @@ impl<'a> Scene<'a> {
         if let Some(rule) = &rule {
             let late = rule.released(Duration::from_secs(10)).await;
             let done: Vec<_> = late.iter().filter(|p| p.done()).map(|p| (&p.asked.path, p.status)).collect();
-            assert!(done.is_empty(), "{change:?} of the {leader:?} leader: {} late writes were done: {done:?}", done.len());
+            assert!(
+                done.is_empty(),
+                "{change:?} of the {leader:?} leader: {} late writes were done: {done:?}",
+                done.len()
+            );
         }
         if let Some(hook) = &hook {
             hook.release();
         }
         let denied = denied_everywhere(&self.system, user, &self.places, LOOK).await;
-        let back: BTreeSet<String> = versions.since(released).into_iter().filter(|v| v.holds(user)).map(|v| v.namespace).collect();
-        assert!(back.is_empty(), "{change:?} of the {leader:?} leader: access came back in {back:?}\n{}", self.system.explain());
-        let late: Vec<_> = self.proxy.writes().into_iter().filter(|p| p.asked.says(user) && p.asked.path.contains("/rolebindings")).collect();
-        let late: Vec<_> = late.into_iter().filter(|p| p.done() && p.answered.is_some_and(|at| at >= released)).collect();
-        assert!(late.is_empty(), "{change:?} of the {leader:?} leader: {} writes were done late", late.len());
+        let back: BTreeSet<String> = versions
+            .since(released)
+            .into_iter()
+            .filter(|v| v.holds(user))
+            .map(|v| v.namespace)
+            .collect();
+        assert!(
+            back.is_empty(),
+            "{change:?} of the {leader:?} leader: access came back in {back:?}\n{}",
+            self.system.explain()
+        );
+        let late: Vec<_> = self
+            .proxy
+            .writes()
+            .into_iter()
+            .filter(|p| p.asked.says(user) && p.asked.path.contains("/rolebindings"))
+            .collect();
+        let late: Vec<_> = late
+            .into_iter()
+            .filter(|p| p.done() && p.answered.is_some_and(|at| at >= released))
+            .collect();
+        assert!(
+            late.is_empty(),
+            "{change:?} of the {leader:?} leader: {} writes were done late",
+            late.len()
+        );
         if leader == Leader::Old {
             self.leader.signal("CONT");
         }
@@ -249,7 +300,15 @@ async fn no_write_of_an_old_leader_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_post_held_behind_the_fence_comes_back() {
     let mut scene = Scene::new("lost-hook").await;
-    for (change, leader) in [(Change::Post, Leader::Living), (Change::FirstPost, Leader::Living), (Change::Post, Leader::Old)] {
-        assert_eq!(scene.run(change, leader, Holder::Webhook).await, PLACES, "{change:?} of the {leader:?} leader");
+    for (change, leader) in [
+        (Change::Post, Leader::Living),
+        (Change::FirstPost, Leader::Living),
+        (Change::Post, Leader::Old),
+    ] {
+        assert_eq!(
+            scene.run(change, leader, Holder::Webhook).await,
+            PLACES,
+            "{change:?} of the {leader:?} leader"
+        );
     }
 }

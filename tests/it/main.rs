@@ -3,9 +3,9 @@
 
 mod chart;
 mod cluster;
+mod docs;
 mod fencing;
 mod gateway;
-mod docs;
 mod gateway_faults;
 mod harness;
 mod install;
@@ -17,4 +17,5 @@ mod policies;
 mod proxy;
 mod rest;
 mod system;
+mod tidy;
 mod webhook;

@@ -187,7 +187,10 @@ impl Proxy {
             taken: Mutex::default(),
         });
         lock(&self.shared.rules).push(Arc::clone(&state));
-        Rule { state, shared: Arc::clone(&self.shared) }
+        Rule {
+            state,
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Cuts every connection that there is.
@@ -288,7 +291,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| serve(request, Arc::clone(&shared)));
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 fn lost(why: &str) -> io::Error {
@@ -328,7 +333,10 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respon
 fn takes(rule: &RuleState, asked: &Asked) -> bool {
     rule.left.load(Ordering::SeqCst) > 0
         && (rule.matches)(asked)
-        && rule.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        && rule
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
 }
 
 /// Remembers writes, and whatever a rule takes.
@@ -337,7 +345,12 @@ fn note(shared: &Shared, rule: Option<&RuleState>, asked: &Asked) -> Option<usiz
         return None;
     }
     let mut passed = lock(&shared.passed);
-    passed.push(Passed { asked: asked.clone(), status: None, message: String::new(), answered: None });
+    passed.push(Passed {
+        asked: asked.clone(),
+        status: None,
+        message: String::new(),
+        answered: None,
+    });
     let at = passed.len() - 1;
     if let Some(rule) = rule {
         lock(&rule.taken).push(at);

@@ -26,15 +26,31 @@ async fn behind(name: &str) -> Behind {
     let cluster = Cluster::shared();
     cluster.kubectl(&["create", "namespace", name]).expect_ok();
     cluster.kubectl(&["create", "serviceaccount", "prober", "-n", name]).expect_ok();
-    cluster.kubectl(&["create", "rolebinding", "prober", "-n", name, "--clusterrole=admin", &format!("--serviceaccount={name}:prober")]).expect_ok();
+    cluster
+        .kubectl(&[
+            "create",
+            "rolebinding",
+            "prober",
+            "-n",
+            name,
+            "--clusterrole=admin",
+            &format!("--serviceaccount={name}:prober"),
+        ])
+        .expect_ok();
     let proxy = Proxy::before(cluster).await;
     let file = proxy.kubeconfig(cluster, name, &cluster.token(name, "prober").await);
     let file = Kubeconfig::read_from(file).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a configuration");
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .expect("a configuration");
     let near = rolecall::ops::client::from_config(config).expect("a client");
     let far = cluster.admin().await;
     let of = |client: Client| Api::namespaced(client, name);
-    Behind { proxy, near: of(near), far: of(far) }
+    Behind {
+        proxy,
+        near: of(near),
+        far: of(far),
+    }
 }
 
 fn map(name: &str) -> ConfigMap {
@@ -44,7 +60,9 @@ fn map(name: &str) -> ConfigMap {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_write_is_sent_later_though_nobody_waits() {
     let b = behind("proxy-hold").await;
-    let rule = b.proxy.rule(Action::Hold, |asked| asked.is("POST", "/configmaps") && asked.says("held"));
+    let rule = b
+        .proxy
+        .rule(Action::Hold, |asked| asked.is("POST", "/configmaps") && asked.says("held"));
     let post = PostParams::default();
     let waits = (0..20).map(|n| {
         let near = b.near.clone();
@@ -54,7 +72,18 @@ async fn a_held_write_is_sent_later_though_nobody_waits() {
     let gave_up = futures::future::join_all(waits).await;
     assert!(gave_up.iter().all(|g| *g), "the client gave up: {gave_up:?}");
     b.near.create(&post, &map("other")).await.expect("another one passes");
-    assert_eq!(b.far.list(&Default::default()).await.expect("a list").items.iter().filter(|m| m.data.is_some()).count(), 2, "other, and kube-root-ca.crt");
+    assert_eq!(
+        b.far
+            .list(&Default::default())
+            .await
+            .expect("a list")
+            .items
+            .iter()
+            .filter(|m| m.data.is_some())
+            .count(),
+        2,
+        "other, and kube-root-ca.crt"
+    );
     let sent = rule.released(5 * SECOND).await;
     assert_eq!(sent.iter().filter(|p| p.status == Some(201)).count(), 20, "{sent:?}");
     assert!(b.far.get_opt("held-19").await.expect("an answer").is_some());
@@ -67,11 +96,16 @@ async fn answers_are_lost_and_writes_are_refused_or_cut() {
     let post = PostParams::default();
     let rule = b.proxy.rule_for(1, Action::DropReply, |asked| asked.is("POST", "/configmaps"));
     let answer = b.near.create(&post, &map("lost")).await;
-    assert!(!matches!(answer, Ok(_) | Err(kube::Error::Api(_))), "no definite answer: {answer:?}");
+    assert!(
+        !matches!(answer, Ok(_) | Err(kube::Error::Api(_))),
+        "no definite answer: {answer:?}"
+    );
     assert!(b.far.get_opt("lost").await.expect("an answer").is_some(), "and yet it was done");
     assert_eq!(rule.taken()[0].status, Some(201));
 
-    let refused = b.proxy.rule(Action::Refuse(422, "'x-fence' denied request".to_owned()), |asked| asked.is("PUT", "/configmaps/lost"));
+    let refused = b.proxy.rule(Action::Refuse(422, "'x-fence' denied request".to_owned()), |asked| {
+        asked.is("PUT", "/configmaps/lost")
+    });
     match b.near.replace("lost", &post, &map("lost")).await {
         Err(kube::Error::Api(status)) => assert_eq!((status.code, status.message.as_str()), (422, "'x-fence' denied request")),
         other => panic!("{other:?}"),
@@ -81,7 +115,10 @@ async fn answers_are_lost_and_writes_are_refused_or_cut() {
 
     let cut = b.proxy.rule_for(1, Action::Cut, |asked| asked.is("POST", "/configmaps"));
     let answer = b.near.create(&post, &map("cut")).await;
-    assert!(!matches!(answer, Ok(_) | Err(kube::Error::Api(_))), "no definite answer: {answer:?}");
+    assert!(
+        !matches!(answer, Ok(_) | Err(kube::Error::Api(_))),
+        "no definite answer: {answer:?}"
+    );
     assert_eq!((cut.taken().len(), cut.taken()[0].status), (1, None));
     assert!(b.far.get_opt("cut").await.expect("an answer").is_none(), "it was never sent");
     b.proxy.away(true);

@@ -11,10 +11,23 @@ use crate::system::{Provider, System, until};
 
 /// What our two processes wrote since then, without renewals of the Lease and dry runs; refused writes are among them.
 fn written(system: &System<'_>, since: jiff::Timestamp) -> Vec<Written> {
-    let prefix = format!("system:serviceaccount:{}:{}-", system.installed.namespace, system.installed.fullname);
-    let reviews = ["subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectreviews", "tokenreviews"];
-    let all = system.cluster.audit(since).into_iter().filter(|w| w.user.starts_with(&prefix) && !w.dry_run);
-    all.filter(|w| w.resource != "leases" && !reviews.contains(&w.resource.as_str())).collect()
+    let prefix = format!(
+        "system:serviceaccount:{}:{}-",
+        system.installed.namespace, system.installed.fullname
+    );
+    let reviews = [
+        "subjectaccessreviews",
+        "selfsubjectaccessreviews",
+        "selfsubjectreviews",
+        "tokenreviews",
+    ];
+    let all = system
+        .cluster
+        .audit(since)
+        .into_iter()
+        .filter(|w| w.user.starts_with(&prefix) && !w.dry_run);
+    all.filter(|w| w.resource != "leases" && !reviews.contains(&w.resource.as_str()))
+        .collect()
 }
 
 /// Waits until nothing was written for some seconds: outcomes are recorded, statuses are up to date, garbage is gone.
@@ -32,9 +45,14 @@ async fn comes_to_rest(system: &System<'_>) {
 async fn busy(system: &System<'_>, okta: &Provider, name: &str) -> String {
     let source = format!("{name}-okta");
     let mapping = |role: &str| {
-        system.mapping("ClusterRoleMapping", None, name, json!({"sources": [source], "groups": {"names": ["Backend"]}, "grants": [
-            {"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"selector": {"matchLabels": {"rest": name}}}},
-        ]}))
+        system.mapping(
+            "ClusterRoleMapping",
+            None,
+            name,
+            json!({"sources": [source], "groups": {"names": ["Backend"]}, "grants": [
+                {"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"selector": {"matchLabels": {"rest": name}}}},
+            ]}),
+        )
     };
     system.apply(&mapping("view"));
     let mut people = Vec::new();
@@ -50,17 +68,41 @@ async fn busy(system: &System<'_>, okta: &Provider, name: &str) -> String {
     okta.add(&group, all[3]).await;
     okta.active(all[0], false).await;
     okta.remove(&group, all[1]).await;
-    okta.patch(&format!("/Users/{}", all[2]), json!([{"op": "replace", "path": "userName", "value": "renamed@corp.example"}])).await;
-    for (user, allowed) in [("user-0", false), ("user-1", false), ("user-2", false), ("renamed", true), ("user-3", true)] {
-        system.until_may(&format!("oidc:{user}@corp.example"), "list", &place, allowed).await;
+    okta.patch(
+        &format!("/Users/{}", all[2]),
+        json!([{"op": "replace", "path": "userName", "value": "renamed@corp.example"}]),
+    )
+    .await;
+    for (user, allowed) in [
+        ("user-0", false),
+        ("user-1", false),
+        ("user-2", false),
+        ("renamed", true),
+        ("user-3", true),
+    ] {
+        system
+            .until_may(&format!("oidc:{user}@corp.example"), "list", &place, allowed)
+            .await;
     }
     system.apply(&mapping("edit"));
     system.until_may("oidc:user-3@corp.example", "delete", &place, true).await;
-    system.cluster.kubectl(&["label", "namespace", &format!("{name}-b"), "rest-"]).expect_ok();
-    system.until_may("oidc:user-3@corp.example", "list", &format!("{name}-b"), false).await;
+    system
+        .cluster
+        .kubectl(&["label", "namespace", &format!("{name}-b"), "rest-"])
+        .expect_ok();
+    system
+        .until_may("oidc:user-3@corp.example", "list", &format!("{name}-b"), false)
+        .await;
     // Somebody meddles with a binding of ours.
-    let one = bindings(system).await.into_iter().find(|b| b.namespace == place && b.holds("oidc:user-3@corp.example")).expect("a binding");
-    system.cluster.kubectl(&["delete", "rolebinding", "-n", &place, &one.name]).expect_ok();
+    let one = bindings(system)
+        .await
+        .into_iter()
+        .find(|b| b.namespace == place && b.holds("oidc:user-3@corp.example"))
+        .expect("a binding");
+    system
+        .cluster
+        .kubectl(&["delete", "rolebinding", "-n", &place, &one.name])
+        .expect_ok();
     okta.delete(&format!("/Users/{}", all[2])).await;
     system.until_may("oidc:renamed@corp.example", "list", &place, false).await;
     system.until_may("oidc:user-3@corp.example", "delete", &place, true).await;
@@ -94,13 +136,25 @@ async fn at_rest_and_over_restarts_nothing_is_written() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     let some = written(&system, since);
     assert!(some.is_empty(), "at rest there were {} writes: {some:#?}", some.len());
-    let renewals = system.cluster.audit(since).into_iter().filter(|w| w.resource == "leases" && w.namespace == "rest").count();
+    let renewals = system
+        .cluster
+        .audit(since)
+        .into_iter()
+        .filter(|w| w.resource == "leases" && w.namespace == "rest")
+        .count();
     assert!(renewals > 10, "somebody leads: {renewals}");
     println!("at rest: 0 writes in 30 s but {renewals} renewals of the Lease");
 
     // Restarts: in an orderly way, and by kill -9.
-    let subjects = |all: Vec<Version>| all.into_iter().map(|b| (b.namespace, b.name, b.uid, b.subjects)).collect::<BTreeSet<_>>();
-    let (before, people) = (subjects(bindings(&system).await), okta.send("GET", "/Users?count=100", None, &[200]).await);
+    let subjects = |all: Vec<Version>| {
+        all.into_iter()
+            .map(|b| (b.namespace, b.name, b.uid, b.subjects))
+            .collect::<BTreeSet<_>>()
+    };
+    let (before, people) = (
+        subjects(bindings(&system).await),
+        okta.send("GET", "/Users?count=100", None, &[200]).await,
+    );
     let (mut gateway, mut controller) = (gateway, controller);
     for signal in ["TERM", "KILL"] {
         let since = jiff::Timestamp::now();
@@ -161,8 +215,14 @@ fn said(access: &[Record]) -> BTreeMap<(String, String), Said> {
                 all.entry(key).or_default().intents.insert(op, names(&event["adds"]));
             }
             Some("removed") => {
-                assert!(event["why"].as_object().is_some_and(|why| !why.is_empty()), "a removal without a cause: {event}");
-                all.entry(key).or_default().removed.push((names(&event["usernames"]), event["whole"] == true));
+                assert!(
+                    event["why"].as_object().is_some_and(|why| !why.is_empty()),
+                    "a removal without a cause: {event}"
+                );
+                all.entry(key)
+                    .or_default()
+                    .removed
+                    .push((names(&event["usernames"]), event["whole"] == true));
             }
             _ => {}
         }
@@ -180,7 +240,10 @@ async fn every_write_of_a_binding_has_its_records() {
     let okta = system.source(&gateway.url, "recorded-okta").await;
     let by_hand = busy(&system, &okta, "recorded").await;
     // A crash in between: what was under way is settled after the start.
-    let group = okta.send("GET", "/Groups", None, &[200]).await["Resources"][0]["id"].as_str().expect("an id").to_owned();
+    let group = okta.send("GET", "/Groups", None, &[200]).await["Resources"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     for n in 0..10 {
         let person = okta.user(&format!("crash-{n}@corp.example")).await;
         okta.add(&group, &person).await;
@@ -203,32 +266,60 @@ async fn every_write_of_a_binding_has_its_records() {
     for version in versions.seen() {
         checked += 1;
         let key = (version.namespace.clone(), version.name.clone());
-        let before = last.insert(key.clone(), if version.deleted { BTreeSet::new() } else { version.subjects.clone() }).unwrap_or_default();
+        let before = last
+            .insert(
+                key.clone(),
+                if version.deleted {
+                    BTreeSet::new()
+                } else {
+                    version.subjects.clone()
+                },
+            )
+            .unwrap_or_default();
         let said = said.entry(key).or_default();
-        let after = if version.deleted { BTreeSet::new() } else { version.subjects.clone() };
+        let after = if version.deleted {
+            BTreeSet::new()
+        } else {
+            version.subjects.clone()
+        };
         // What it adds, its own intent adds.
         let added: BTreeSet<&String> = after.difference(&before).collect();
         let intended = version.op.as_ref().and_then(|op| said.intents.get(op));
         match intended {
             None if !version.deleted => wrong.push(format!("its op names no intent: {version:?}")),
-            Some(adds) if !added.iter().all(|user| adds.contains(*user)) => wrong.push(format!("it adds more than its intent {adds:?}: {version:?}")),
+            Some(adds) if !added.iter().all(|user| adds.contains(*user)) => {
+                wrong.push(format!("it adds more than its intent {adds:?}: {version:?}"))
+            }
             _ => {}
         }
         // What it lacks, a record says is removed: each record is used once.
-        let lacks = if version.deleted && version.uid == by_hand { BTreeSet::new() } else { before };
+        let lacks = if version.deleted && version.uid == by_hand {
+            BTreeSet::new()
+        } else {
+            before
+        };
         for user in lacks.difference(&after) {
-            let at = said.removed.iter().position(|(users, whole)| users.contains(user) || (*whole && version.deleted));
+            let at = said
+                .removed
+                .iter()
+                .position(|(users, whole)| users.contains(user) || (*whole && version.deleted));
             match at {
                 Some(at) => drop(said.removed[at].0.remove(user)),
                 None => wrong.push(format!("no record says that {user} was removed: {version:?}")),
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {checked} versions are wrong: {wrong:#?}\n{access:#?}", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} of {checked} versions are wrong: {wrong:#?}\n{access:#?}",
+        wrong.len()
+    );
     // The watch has seen what the audit log has.
-    let audited = system.cluster.audit(since).into_iter().filter(|w| {
-        w.resource == "rolebindings" && w.namespace.starts_with("recorded-") && !w.dry_run && w.code < 300
-    });
+    let audited = system
+        .cluster
+        .audit(since)
+        .into_iter()
+        .filter(|w| w.resource == "rolebindings" && w.namespace.starts_with("recorded-") && !w.dry_run && w.code < 300);
     let audited = audited.count();
     assert_eq!(audited, checked, "every write was seen");
     println!("every write of a binding has its records: {checked} of {checked}");

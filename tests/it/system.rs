@@ -49,7 +49,10 @@ impl Process {
 
     /// A signal by name, such as `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill");
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill");
         assert!(status.success(), "kill -{name}");
     }
 
@@ -97,7 +100,10 @@ pub fn program() -> PathBuf {
 
 /// A free port of this machine.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a port")
+        .port()
 }
 
 impl<'a> System<'a> {
@@ -111,8 +117,18 @@ impl<'a> System<'a> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let installed = install.on(cluster).await;
         let admin = cluster.admin().await;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
-        Self { cluster, installed, admin, http, program: program(), started: std::cell::Cell::new(0) }
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("a client");
+        Self {
+            cluster,
+            installed,
+            admin,
+            http,
+            program: program(),
+            started: std::cell::Cell::new(0),
+        }
     }
 
     fn log_file(&self, part: &str) -> PathBuf {
@@ -156,7 +172,13 @@ impl<'a> System<'a> {
         ]);
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);
-        let process = Process::start(&self.program, &args, &config, self.log_file("gateway"), format!("http://127.0.0.1:{port}"));
+        let process = Process::start(
+            &self.program,
+            &args,
+            &config,
+            self.log_file("gateway"),
+            format!("http://127.0.0.1:{port}"),
+        );
         (process, health)
     }
 
@@ -196,9 +218,11 @@ impl<'a> System<'a> {
 
     async fn ready(&self, process: &Process, health: u16) {
         let url = format!("http://127.0.0.1:{health}/readyz");
-        until(Duration::from_secs(20), || async { self.http.get(&url).send().await.is_ok_and(|r| r.status().is_success()) })
-            .await
-            .unwrap_or_else(|()| panic!("not ready: {}", process.log()));
+        until(Duration::from_secs(20), || async {
+            self.http.get(&url).send().await.is_ok_and(|r| r.status().is_success())
+        })
+        .await
+        .unwrap_or_else(|()| panic!("not ready: {}", process.log()));
     }
 
     /// Creates a namespace, with labels.
@@ -210,7 +234,8 @@ impl<'a> System<'a> {
 
     /// Creates a source with one token, and its Secret; the client that the provider would be.
     pub async fn source(&self, gateway: &str, name: &str) -> Provider {
-        self.source_with(gateway, name, json!({"username": "'oidc:' + user.userName"})).await
+        self.source_with(gateway, name, json!({"username": "'oidc:' + user.userName"}))
+            .await
     }
 
     /// The same with a `subject` of the test's own.
@@ -218,7 +243,10 @@ impl<'a> System<'a> {
         let token = format!("{name}-{}", uuid::Uuid::new_v4().simple());
         let secrets: Api<Secret> = Api::namespaced(self.admin.clone(), &self.installed.namespace);
         let secret = serde_json::from_value(json!({"metadata": {"name": format!("{name}-token")}, "stringData": {"token": token}}));
-        secrets.create(&Default::default(), &secret.expect("a secret")).await.expect("a secret");
+        secrets
+            .create(&Default::default(), &secret.expect("a secret"))
+            .await
+            .expect("a secret");
         let class = (!self.installed.class.is_empty()).then_some(&self.installed.class);
         let mut source = json!({
             "apiVersion": "rolecall.dev/v1alpha1", "kind": "ScimSource", "metadata": {"name": name},
@@ -232,10 +260,16 @@ impl<'a> System<'a> {
             source["spec"]["class"] = json!(class);
         }
         self.apply(&source);
-        let provider = Provider { http: self.http.clone(), base: format!("{gateway}/scim/v2/{name}"), token };
-        until(Duration::from_secs(10), || async { provider.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200) })
-            .await
-            .expect("the gateway serves the source");
+        let provider = Provider {
+            http: self.http.clone(),
+            base: format!("{gateway}/scim/v2/{name}"),
+            token,
+        };
+        until(Duration::from_secs(10), || async {
+            provider.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == 200)
+        })
+        .await
+        .expect("the gateway serves the source");
         provider
     }
 
@@ -264,15 +298,38 @@ impl<'a> System<'a> {
     /// Waits until the answer is `allowed`; how long it took.
     pub async fn until_may(&self, user: &str, verb: &str, namespace: &str, allowed: bool) -> Duration {
         let begun = Instant::now();
-        let seen = until(Duration::from_secs(20), || async { self.may(user, verb, namespace).await == allowed }).await;
-        assert!(seen.is_ok(), "{user} {verb} in {namespace}: never became {allowed}\n{}", self.explain());
+        let seen = until(Duration::from_secs(20), || async {
+            self.may(user, verb, namespace).await == allowed
+        })
+        .await;
+        assert!(
+            seen.is_ok(),
+            "{user} {verb} in {namespace}: never became {allowed}\n{}",
+            self.explain()
+        );
         begun.elapsed()
     }
 
     /// What is known, for a failed test's message.
     pub fn explain(&self) -> String {
-        let mut text = self.cluster.kubectl(&["get", "rolebindings", "-A", "-l", "app.kubernetes.io/managed-by=rolecall", "-o", "wide"]).stdout;
-        text.push_str(&self.cluster.kubectl(&["get", "scimsources,rolemappings,clusterrolemappings", "-A", "-o", "wide"]).stdout);
+        let mut text = self
+            .cluster
+            .kubectl(&[
+                "get",
+                "rolebindings",
+                "-A",
+                "-l",
+                "app.kubernetes.io/managed-by=rolecall",
+                "-o",
+                "wide",
+            ])
+            .stdout;
+        text.push_str(
+            &self
+                .cluster
+                .kubectl(&["get", "scimsources,rolemappings,clusterrolemappings", "-A", "-o", "wide"])
+                .stdout,
+        );
         for n in 0..self.started.get() {
             for part in ["gateway", "controller"] {
                 let path = self.cluster.dir().join(format!("{}-{part}-{n}.log", self.installed.fullname));
@@ -296,7 +353,15 @@ impl<'a> System<'a> {
     }
 
     /// Waits until a condition has the status and reason; its message.
-    pub async fn until_condition(&self, kind: &str, namespace: Option<&str>, name: &str, condition: &str, status: &str, reason: &str) -> String {
+    pub async fn until_condition(
+        &self,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) -> String {
         let begun = Instant::now();
         loop {
             let now = self.status(kind, namespace, name);
@@ -304,7 +369,11 @@ impl<'a> System<'a> {
             if let Some(found) = found.filter(|c| c["status"] == status && (reason.is_empty() || c["reason"] == reason)) {
                 return found["message"].as_str().unwrap_or_default().to_owned();
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{kind} {name}: no {condition}={status}/{reason}: {now:#}\n{}", self.explain());
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{kind} {name}: no {condition}={status}/{reason}: {now:#}\n{}",
+                self.explain()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -326,7 +395,9 @@ pub async fn may(client: &Client, user: &str, verb: &str, namespace: &str) -> bo
         },
         ..Default::default()
     };
-    api.create(&Default::default(), &review).await.is_ok_and(|r| r.status.is_some_and(|s| s.allowed))
+    api.create(&Default::default(), &review)
+        .await
+        .is_ok_and(|r| r.status.is_some_and(|s| s.allowed))
 }
 
 /// Polls until it is so, at most so long.
@@ -355,7 +426,10 @@ impl Provider {
     /// The same provider, pushing to another gateway.
     pub fn at(&self, gateway: &Process) -> Self {
         let name = self.base.rsplit('/').next().unwrap_or_default();
-        Self { base: format!("{}/scim/v2/{name}", gateway.url), ..self.clone() }
+        Self {
+            base: format!("{}/scim/v2/{name}", gateway.url),
+            ..self.clone()
+        }
     }
 
     /// One request: status and body, or what went wrong below HTTP.
@@ -378,10 +452,19 @@ impl Provider {
 
     /// One request that must be answered with one of these.
     #[track_caller]
-    pub fn send<'a>(&'a self, method: &'a str, path: &'a str, body: Option<Value>, statuses: &'a [u16]) -> impl Future<Output = Value> + 'a {
+    pub fn send<'a>(
+        &'a self,
+        method: &'a str,
+        path: &'a str,
+        body: Option<Value>,
+        statuses: &'a [u16],
+    ) -> impl Future<Output = Value> + 'a {
         let at = std::panic::Location::caller();
         async move {
-            let (status, answer) = self.try_send(method, path, body.as_ref()).await.unwrap_or_else(|e| panic!("{at}: {method} {path}: {e}"));
+            let (status, answer) = self
+                .try_send(method, path, body.as_ref())
+                .await
+                .unwrap_or_else(|e| panic!("{at}: {method} {path}: {e}"));
             assert!(statuses.contains(&status), "{at}: {method} {path}: {status} {answer}");
             answer
         }
@@ -408,17 +491,29 @@ impl Provider {
 
     /// Adds a member.
     pub async fn add(&self, group: &str, member: &str) {
-        self.patch(&format!("/Groups/{group}"), json!([{"op": "add", "path": "members", "value": [{"value": member}]}])).await;
+        self.patch(
+            &format!("/Groups/{group}"),
+            json!([{"op": "add", "path": "members", "value": [{"value": member}]}]),
+        )
+        .await;
     }
 
     /// Removes a member.
     pub async fn remove(&self, group: &str, member: &str) {
-        self.patch(&format!("/Groups/{group}"), json!([{"op": "remove", "path": format!("members[value eq \"{member}\"]")}])).await;
+        self.patch(
+            &format!("/Groups/{group}"),
+            json!([{"op": "remove", "path": format!("members[value eq \"{member}\"]")}]),
+        )
+        .await;
     }
 
     /// Sets `active`.
     pub async fn active(&self, user: &str, active: bool) {
-        self.patch(&format!("/Users/{user}"), json!([{"op": "replace", "path": "active", "value": active}])).await;
+        self.patch(
+            &format!("/Users/{user}"),
+            json!([{"op": "replace", "path": "active", "value": active}]),
+        )
+        .await;
     }
 
     /// DELETEs.

@@ -66,7 +66,12 @@ impl<'a> Webhook<'a> {
         hold: Duration,
         holds: impl Fn(&Review) -> bool + Send + Sync + 'static,
     ) -> Webhook<'a> {
-        let shared = Arc::new(Shared { holds: Box::new(holds), hold, open: watch::Sender::new(false), seen: Mutex::default() });
+        let shared = Arc::new(Shared {
+            holds: Box::new(holds),
+            hold,
+            open: watch::Sender::new(false),
+            seen: Mutex::default(),
+        });
         let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -91,18 +96,33 @@ impl<'a> Webhook<'a> {
             }],
         });
         cluster.apply(&configuration.to_string(), &[]).expect_ok();
-        Self { cluster, name: name.to_owned(), shared, server }
+        Self {
+            cluster,
+            name: name.to_owned(),
+            shared,
+            server,
+        }
     }
 
     /// Waits until a dry run in this namespace reaches it: the API server sees a new configuration some 100 ms late.
     pub async fn acts_in(&self, namespace: &str) {
         let probe = format!("probe-{}", self.name);
-        let args = ["create", "rolebinding", &probe, "-n", namespace, "--clusterrole=view", "--user=nobody", "--dry-run=server"];
+        let args = [
+            "create",
+            "rolebinding",
+            &probe,
+            "-n",
+            namespace,
+            "--clusterrole=view",
+            "--user=nobody",
+            "--dry-run=server",
+        ];
         let acts = until(Duration::from_secs(20), || async {
             self.cluster.kubectl(&args).expect_ok();
             self.seen().iter().any(|r| r.name == probe && r.namespace == namespace)
         });
-        acts.await.unwrap_or_else(|()| panic!("the webhook {} is not asked about {namespace}", self.name));
+        acts.await
+            .unwrap_or_else(|()| panic!("the webhook {} is not asked about {namespace}", self.name));
     }
 
     /// Everything that it was asked.
@@ -130,7 +150,8 @@ impl<'a> Webhook<'a> {
 impl Drop for Webhook<'_> {
     fn drop(&mut self) {
         self.release();
-        self.cluster.kubectl(&["delete", "validatingwebhookconfiguration", &self.name, "--ignore-not-found"]);
+        self.cluster
+            .kubectl(&["delete", "validatingwebhookconfiguration", &self.name, "--ignore-not-found"]);
         self.server.abort();
     }
 }
@@ -143,7 +164,9 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };
             let service = service_fn(move |request| review(request, Arc::clone(&shared)));
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -176,8 +199,11 @@ async fn review(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         let _ = tokio::time::timeout(shared.hold, open.wait_for(|open| *open)).await;
     }
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner)[at].answered = Some(Instant::now());
-    let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": asked["uid"], "allowed": true}});
-    let response = Response::builder().header(http::header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(answer.to_string())));
+    let answer =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": asked["uid"], "allowed": true}});
+    let response = Response::builder()
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(answer.to_string())));
     Ok(response.expect("a response"))
 }
 
@@ -200,17 +226,34 @@ mod tests {
         }
         cluster.kubectl(&["label", "namespace", "hook-a", "hook=yes"]).expect_ok();
         let selector = json!({"matchLabels": {"hook": "yes"}});
-        let hook = Webhook::start(cluster, "hook", selector, "Ignore", Duration::from_millis(700), |r| r.name.starts_with("held")).await;
+        let hook = Webhook::start(cluster, "hook", selector, "Ignore", Duration::from_millis(700), |r| {
+            r.name.starts_with("held")
+        })
+        .await;
         hook.acts_in("hook-a").await;
         let create = |name: &str, namespace: &str| {
             let begun = Instant::now();
-            cluster.kubectl(&["create", "rolebinding", name, "-n", namespace, "--clusterrole=view", "--user=nobody"]).expect_ok();
+            cluster
+                .kubectl(&[
+                    "create",
+                    "rolebinding",
+                    name,
+                    "-n",
+                    namespace,
+                    "--clusterrole=view",
+                    "--user=nobody",
+                ])
+                .expect_ok();
             begun.elapsed()
         };
         assert!(create("held", "hook-a") >= Duration::from_millis(700));
         assert!(create("held", "hook-b") < Duration::from_millis(600));
         assert_eq!(hook.held().len(), 1);
-        assert!(hook.held()[0].answered.is_some_and(|a| a - hook.held()[0].at >= Duration::from_millis(700)));
+        assert!(
+            hook.held()[0]
+                .answered
+                .is_some_and(|a| a - hook.held()[0].at >= Duration::from_millis(700))
+        );
 
         // The fence stands before it: a write of a term that is over never gets here.
         let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": installed.lease(), "namespace": "hook"},
@@ -223,7 +266,9 @@ mod tests {
                     "rolecall.dev/class": "hook", "rolecall.dev/owner": "0", "rolecall.dev/journal": "0"}},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}, "subjects": []});
             let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/hook-a/rolebindings";
-            let request = http::Request::post(path).header("content-type", "application/json").body(binding.to_string().into_bytes());
+            let request = http::Request::post(path)
+                .header("content-type", "application/json")
+                .body(binding.to_string().into_bytes());
             let client = client.clone();
             async move { client.request::<Value>(request.expect("a request")).await }
         };

@@ -271,7 +271,7 @@ pub async fn strict_refusal(bed: &Arc<dyn Bed>, scale: Scale) -> Result<(), Stri
         };
     }
     let more = Scale { writers: 2, ..scale };
-    let mut rest = storm(&[journal.clone()], more, 40).await;
+    let mut rest = storm(std::slice::from_ref(&journal), more, 40).await;
     // The storm's first keys are those that were refused: now they are there.
     learnt.refused.clear();
     learnt.add(std::mem::take(&mut rest));

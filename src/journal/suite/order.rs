@@ -267,7 +267,7 @@ pub async fn few_objects_remain(bed: &Arc<dyn Bed>, scale: Scale) -> Result<(), 
     let journal = process(store.clone(), options("writer")).await?;
     let appends = (scale.writers * scale.events).clamp(100, 400);
     let mut learnt = storm(
-        &[journal.clone()],
+        std::slice::from_ref(&journal),
         Scale {
             writers: 1,
             events: appends,

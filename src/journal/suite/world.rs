@@ -265,6 +265,6 @@ impl Random {
 
     /// True once in `n`.
     pub fn one_in(&mut self, n: u64) -> bool {
-        (self.next() >> 33) % n == 0
+        (self.next() >> 33).is_multiple_of(n)
     }
 }
