@@ -30,7 +30,8 @@ pub struct Found {
 impl Engine {
     /// Asks for everything that the ledger knows and the cluster does not show, once so much time has passed that no restore is running.
     pub(super) fn look_at_deletions(&mut self) {
-        if self.checking || self.started.elapsed() < self.args.absence_delay {
+        // A stopgap knows of no deletion.
+        if self.access_lost.is_some() || self.checking || self.started.elapsed() < self.args.absence_delay {
             return;
         }
         let ledger = self.access.snapshot();

@@ -30,7 +30,7 @@ use crate::access::source::CompiledSource;
 use crate::access::targets::Namespaces;
 use crate::access::usernames::Usernames;
 use crate::directory::Directory;
-use crate::journal::{Error as JournalError, Journal, Loss, Snapshot};
+use crate::journal::{Error as JournalError, Journal, Known, Loss, Position, Snapshot};
 
 /// How often the access policy's file is looked at, and deletions are.
 const TICK: Duration = Duration::from_millis(500);
@@ -41,9 +41,9 @@ pub enum Error {
     /// Another process leads.
     #[error("stepped down: {0}")]
     SteppedDown(String),
-    /// A journal is lost; everything that was known of it is dropped.
-    #[error("a journal is lost: {0}")]
-    Lost(Loss),
+    /// A journal is lost; everything that was folded from it is dropped.
+    #[error("the journal {0} is lost: {1}")]
+    Lost(&'static str, Loss),
     /// A journal does not work.
     #[error("a journal does not work")]
     Journal(#[source] JournalError),
@@ -52,10 +52,11 @@ pub enum Error {
     Watches,
 }
 
-impl From<JournalError> for Error {
-    fn from(error: JournalError) -> Self {
+impl Error {
+    /// What it means for a term that this journal answered so.
+    pub fn of(journal: &'static str, error: JournalError) -> Self {
         match error {
-            JournalError::Lost(loss) => Self::Lost(loss),
+            JournalError::Lost(loss) => Self::Lost(journal, loss),
             JournalError::Fenced => Self::SteppedDown("the access journal is another leader's".to_owned()),
             other => Self::Journal(other),
         }
@@ -111,16 +112,45 @@ pub struct Engine {
     pub(super) status_due: BTreeMap<StatusTarget, Instant>,
     pub(super) told: kube::runtime::events::Recorder,
     pub(super) crds: HashMap<&'static str, String>,
+    pub(super) access_lost: Option<Loss>,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
     pub(super) index_told: HashMap<String, Instant>,
+}
+
+/// What this process has known of the journals, over all its terms: after an etcd restore nobody else may know it.
+#[derive(Default)]
+pub struct Memory(std::sync::Mutex<BTreeMap<&'static str, Known>>);
+
+impl Memory {
+    fn remember(&self, journal: &'static str, at: &Position) {
+        let known = Known {
+            id: at.id.to_string(),
+            uid: Some(at.uid.to_string()),
+            index: at.index,
+            head: Some(at.head.to_string()),
+        };
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if all.get(journal).is_none_or(|had| had.index < known.index) {
+            all.insert(journal, known);
+        }
+    }
+
+    /// What is known of one journal.
+    pub fn of(&self, journal: &str) -> Option<Known> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(journal)
+            .cloned()
+    }
 }
 
 /// Leads for one term. It returns only when it cannot go on.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(args: &Args, client: Client, term: String, before: Option<String>) -> Result<(), Error> {
+pub async fn run(args: Args, client: Client, term: String, before: Option<String>, memory: Arc<Memory>) -> Result<(), Error> {
     let started = Instant::now();
     let (send, mut changes) = mpsc::channel(4096);
     let _watches = world::start(&client, &args.class, &send);
@@ -131,7 +161,12 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
         };
         feed(&mut world, change);
     }
-    let (directory, access, id) = start::journals(args, &client, &term, &world).await?;
+    let start::Opened {
+        directory,
+        access,
+        id,
+        access_lost,
+    } = start::journals(&args, &client, &term, &world, &memory).await?;
     let _garbage = [
         start::collect(directory.clone(), args.garbage_delay),
         start::collect(access.clone(), args.garbage_delay),
@@ -157,7 +192,7 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
         recorder: Recorder::new(access.clone()),
         writer: Writer::new(client.clone(), args.write_deadline, format!("{}-fence", args.fullname)),
         told: super::status::recorder(client.clone(), &args.identity),
-        args: args.clone(),
+        args,
         client,
         term,
         started,
@@ -185,12 +220,16 @@ pub async fn run(args: &Args, client: Client, term: String, before: Option<Strin
         pacer: Pacer::new(Duration::from_secs(1)),
         status_due: BTreeMap::new(),
         crds: HashMap::new(),
+        access_lost,
         checking: false,
         lease_asked: false,
         index_told: HashMap::new(),
     };
-    engine.begin().await?;
-    engine.work(&mut changes).await
+    let ended = engine.lead(&mut changes, &memory).await;
+    if let Err(Error::Lost(journal, loss)) = &ended {
+        start::tell_loss(&engine.client, &engine.world, &engine.args.class, journal, loss).await;
+    }
+    ended
 }
 
 /// Takes one event in, without looking at what it means.
@@ -227,6 +266,11 @@ pub enum Touched {
 }
 
 impl Engine {
+    async fn lead(&mut self, changes: &mut mpsc::Receiver<Change>, memory: &Memory) -> Result<(), Error> {
+        self.begin().await?;
+        self.work(changes, memory).await
+    }
+
     /// The first look at everything.
     async fn begin(&mut self) -> Result<(), Error> {
         for plural in ["scimsources", "rolemappings", "clusterrolemappings"] {
@@ -264,7 +308,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn work(&mut self, changes: &mut mpsc::Receiver<Change>) -> Result<(), Error> {
+    async fn work(&mut self, changes: &mut mpsc::Receiver<Change>, memory: &Memory) -> Result<(), Error> {
         let mut positions = self.directory.subscribe();
         let mut ledger = self.access.subscribe();
         let mut tick = Instant::now() + TICK;
@@ -287,7 +331,7 @@ impl Engine {
                 Some(done) = self.doing.next(), if !self.doing.is_empty() => self.done(done)?,
                 flushed = self.recorder.flushed() => match flushed {
                     Ok(()) => {}
-                    Err(JournalError::Fenced) => return Err(JournalError::Fenced.into()),
+                    Err(error @ (JournalError::Fenced | JournalError::Lost(_))) => return Err(Error::of("access", error)),
                     Err(error) => tracing::warn!(%error, "records wait for the access journal"),
                 },
                 change = changes.recv() => {
@@ -309,14 +353,17 @@ impl Engine {
                     self.statuses_soon();
                 }
             }
-            let lost = [
-                self.directory.subscribe().borrow().loss.clone(),
-                self.access.subscribe().borrow().loss.clone(),
+            let heads = [
+                ("directory", self.directory.subscribe().borrow().clone()),
+                ("access", self.access.subscribe().borrow().clone()),
             ];
-            if let Some(loss) = lost.into_iter().flatten().next() {
-                self.recorder.flush();
-                start::tell_loss(&self.client, &self.world, &self.args.class, &loss).await;
-                return Err(Error::Lost(loss));
+            for (journal, head) in heads {
+                if let Some(loss) = head.loss {
+                    return Err(Error::Lost(journal, loss));
+                }
+                if journal == "directory" || self.access_lost.is_none() {
+                    memory.remember(journal, &head);
+                }
             }
         }
     }
@@ -348,8 +395,16 @@ impl Engine {
 
     /// All mappings that are there.
     pub(super) fn mapping_keys(&self) -> Vec<MappingKey> {
-        let namespaced = self.world.mappings.items().values().map(key_of);
-        let cluster = self.world.cluster_mappings.items().keys().map(MappingKey::cluster_role_mapping);
+        let ours = |class: &Option<String>| class.as_deref().unwrap_or_default() == self.args.class;
+        let namespaced = self.world.mappings.items().values().filter(|m| ours(&m.spec.class)).map(key_of);
+        let cluster = self
+            .world
+            .cluster_mappings
+            .items()
+            .iter()
+            .filter(|(_, m)| ours(&m.spec.class))
+            .map(|(name, _)| name)
+            .map(MappingKey::cluster_role_mapping);
         namespaced
             .filter_map(|key| {
                 key.split_once('/')

@@ -130,7 +130,7 @@ impl Engine {
                 self.granting.proving = false;
                 match proved {
                     Ok(snapshot) => self.follow(snapshot)?,
-                    Err(JournalError::Lost(loss)) => return Err(Error::Lost(loss)),
+                    Err(JournalError::Lost(loss)) => return Err(Error::Lost("directory", loss)),
                     Err(error) => {
                         tracing::warn!(%error, "the directory cannot be proved: grants wait");
                         let wanted = std::mem::take(&mut self.granting.wanted);
@@ -144,7 +144,9 @@ impl Engine {
                 self.granting.recording.clear();
                 match result {
                     Ok(()) => self.granting.recorded.extend(planned),
-                    Err(error @ (JournalError::Lost(_) | JournalError::Fenced | JournalError::Closed)) => return Err(error.into()),
+                    Err(error @ (JournalError::Lost(_) | JournalError::Fenced | JournalError::Closed)) => {
+                        return Err(Error::of("access", error));
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "the access journal cannot be appended: grants wait");
                         self.recorder.put_back(waited);

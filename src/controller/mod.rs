@@ -2,7 +2,9 @@
 //!
 //! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
 
+pub mod answers;
 pub mod apply;
+pub mod bindings;
 pub mod deletion;
 pub mod ends;
 pub mod engine;
@@ -17,14 +19,17 @@ pub mod queue;
 pub mod recorder;
 pub mod start;
 pub mod status;
+pub mod stopgap;
 pub mod tell;
 pub mod work;
 pub mod world;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::task::JoinHandle;
 
 use crate::ops::lease::{Config as LeaseConfig, Elector, End};
 use crate::ops::shutdown::Shutdown;
@@ -104,18 +109,25 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
         renew: args.renew_deadline,
         retry: args.retry_period,
     };
+    let memory = Arc::new(engine::Memory::default());
     loop {
         let mut elector = Elector::new(client.clone(), config.clone());
         let Some((term, before)) = elector.acquire(&mut shutdown).await else {
             return Ok(());
         };
-        let engine = engine::run(&args, client.clone(), term, before);
+        // A task of its own: however long it computes, the Lease is renewed.
+        let engine = engine::run(args.clone(), client.clone(), term, before, memory.clone());
+        let mut engine = Term(tokio::spawn(engine));
         let end = tokio::select! {
             end = elector.hold(&mut shutdown) => end,
-            Err(error) = engine => {
-                tracing::error!(error = %error, "the engine stopped");
+            ended = &mut engine.0 => {
+                let error = match ended {
+                    Ok(Ok(())) | Err(_) => engine::Error::Watches,
+                    Ok(Err(error)) => error,
+                };
+                tracing::error!(%error, "the engine stopped");
                 elector.release().await;
-                if matches!(error, engine::Error::SteppedDown(_) | engine::Error::Lost(_)) {
+                if matches!(error, engine::Error::SteppedDown(_) | engine::Error::Lost(..)) {
                     // What it knew may be wrong: start anew, but not in a hurry.
                     tokio::time::sleep(args.retry_period).await;
                     continue;
@@ -124,8 +136,18 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
             }
         };
         if end == End::Shutdown {
+            drop(engine);
             elector.release().await;
             return Ok(());
         }
+    }
+}
+
+/// The task of one term; it ends with the term.
+struct Term(JoinHandle<Result<(), engine::Error>>);
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

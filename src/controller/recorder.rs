@@ -6,15 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::access::ledger::{Event, Ledger};
-use crate::journal::{Error, Journal, Stamp, State, Verdict};
-
-impl State for Ledger {
-    type Event = Event;
-
-    fn apply(&mut self, stamp: &Stamp, event: &Event) {
-        Ledger::apply(self, stamp.index, stamp.time, event);
-    }
-}
+use crate::journal::{Error, Journal, Verdict};
 
 /// The append under way, and what it carries.
 type Append = JoinHandle<(Vec<Event>, Result<(), Error>)>;

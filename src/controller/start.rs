@@ -7,92 +7,134 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use tokio::task::AbortHandle;
 
-use super::engine::Error;
+use super::engine::{Error, Memory};
 use super::status::{Target, Wanted, write};
 use super::world::World;
-use super::{Args, evidence};
+use super::{Args, evidence, stopgap};
 use crate::access::ledger::Ledger;
+use crate::access::names::Installation;
 use crate::api::conditions::{self, Set};
 use crate::directory::Directory;
 use crate::journal::store::{Kubernetes, Store};
 use crate::journal::{
-    Collector, Creation, Error as JournalError, Journal, Known, Loss, Named, Options, State, create_if_nothing_names_one,
+    Collector, Creation, Error as JournalError, Guard, Journal, Known, Loss, Named, Options, State, create_if_nothing_names_one,
 };
 use crate::ops::lease;
 
-/// Opens both journals, making them where nothing names one; and their id.
+/// Both journals of a term.
+pub struct Opened {
+    /// The directory.
+    pub directory: Journal<Directory>,
+    /// The ledger; a stopgap in memory when its journal is lost.
+    pub access: Journal<Ledger>,
+    /// The installation's id.
+    pub id: String,
+    /// The access journal is lost, and how.
+    pub access_lost: Option<Loss>,
+}
+
+/// Opens both journals, making them where nothing names one. A lost access journal is no obstacle: grants are held then, and what the provider says goes on.
 ///
 /// # Errors
-/// When one of them is lost, which is then told on every source.
-pub async fn journals(
-    args: &Args,
-    client: &Client,
-    term: &str,
-    world: &World,
-) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
-    match open(args, client, term, world).await {
-        Err(Error::Lost(loss)) => {
-            tell_loss(client, world, &args.class, &loss).await;
-            Err(Error::Lost(loss))
+/// When the directory is lost, which is then told on every source.
+pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
+    match open(args, client, term, world, memory).await {
+        Err(Error::Lost(journal, loss)) => {
+            tell_loss(client, world, &args.class, journal, &loss).await;
+            Err(Error::Lost(journal, loss))
         }
         other => other,
     }
 }
 
-async fn open(args: &Args, client: &Client, term: &str, world: &World) -> Result<(Journal<Directory>, Journal<Ledger>, String), Error> {
+async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
     let store = |name: &str| Arc::new(Kubernetes::new(client.clone(), &args.namespace, name));
     let (directory, access): (Arc<dyn Store>, Arc<dyn Store>) = (store("directory"), store("access"));
     let sources = evidence::of_directory(world, &args.class);
     let bindings = evidence::of_bindings(world);
-    let expected = args.expect_head.as_deref().map(str::parse::<Known>);
-    let expected = expected.transpose().map_err(|why| {
-        Error::Journal(JournalError::Lost(Loss::Undecodable {
-            what: "--expect-head".to_owned(),
-            why,
-        }))
+    let expected = args.expect_head.as_deref().map(str::parse::<Known>).transpose().map_err(|why| {
+        let what = "--expect-head".to_owned();
+        Error::Journal(JournalError::Lost(Loss::Undecodable { what, why }))
     })?;
-    let named = expected
+    let known: Vec<Known> = sources
         .iter()
-        .map(|k| (k, "--expect-head"))
-        .chain(sources.iter().map(|k| (k, "the status of a ScimSource")))
-        .chain(bindings.iter().map(|k| (k, "a RoleBinding of ours")));
-    let named = named
-        .map(|(known, by)| Named {
-            id: known.id.clone(),
-            by: by.to_owned(),
-        })
-        .next();
-    let id = match create_if_nothing_names_one(&*access, &*directory, &uuid::Uuid::new_v4().to_string(), named).await? {
-        Creation::Existed(id) => id,
-        Creation::Created(id) => {
-            tracing::info!(id, "made the journals of a new installation");
-            id
-        }
+        .cloned()
+        .chain(bindings.iter().cloned())
+        .chain(expected.iter().cloned())
+        .chain(memory.of("directory"))
+        .collect();
+    let named = known.first().map(|k| Named {
+        id: k.id.clone(),
+        by: "a ScimSource's status, a RoleBinding of ours, --expect-head, or this process".to_owned(),
+    });
+    let fresh = uuid::Uuid::new_v4().to_string();
+    let mut lost = None;
+    match create_if_nothing_names_one(&*access, &*directory, &fresh, named)
+        .await
+        .map_err(|e| Error::of("directory", e))?
+    {
+        Creation::Existed(_) => {}
+        Creation::Created(id) => tracing::info!(id, "made the journals of a new installation"),
+        // The directory names it: that one is there.
+        Creation::Refused { loss, by } if by == "the Journal directory" => lost = Some(loss),
         Creation::Refused { loss, by } => {
             tracing::error!(%loss, by, "a journal is named that is not there");
-            return Err(Error::Lost(loss));
+            return Err(Error::Lost("directory", loss));
         }
-    };
+    }
     let writer = format!("controller/{term}");
     let mut options = Options::new(writer.clone());
-    options.expect = sources.into_iter().chain(bindings.iter().cloned()).chain(expected).collect();
-    let directory = Journal::open(directory, Directory::default(), options).await?;
-    let mut options = Options::new(writer);
-    options.expect = bindings;
-    let (watched, namespace, name, own) = (
+    options.expect = known;
+    let directory = Journal::open(directory, Directory::default(), options)
+        .await
+        .map_err(|e| Error::of("directory", e))?;
+    let id = directory.snapshot().position.id.to_string();
+    let mut options = Options::new(writer.clone());
+    options.expect = bindings.into_iter().chain(memory.of("access")).collect();
+    options.before_append = Some(leading(args, client, term));
+    let opened = match lost {
+        Some(loss) => Err(JournalError::Lost(loss)),
+        None => Journal::open(access, Ledger::default(), options).await,
+    };
+    let (access, access_lost) = match opened {
+        Ok(access) => (access, None),
+        Err(JournalError::Lost(loss)) => {
+            tracing::error!(%loss, "the access journal is lost: nothing is granted, and only what the provider says is taken away");
+            tell_loss(client, world, &args.class, "access", &loss).await;
+            let installation = Installation {
+                class: args.class.clone(),
+                journal: id.clone(),
+                predecessors: Vec::new(),
+            };
+            let ledger = stopgap::ledger(world, &installation, &directory.snapshot().state);
+            (
+                stopgap::journal(&id, ledger, writer).await.map_err(|e| Error::of("access", e))?,
+                Some(loss),
+            )
+        }
+        Err(error) => return Err(Error::of("access", error)),
+    };
+    tracing::info!(directory = %directory.snapshot().position, access = %access.snapshot().position, "journals are open");
+    Ok(Opened {
+        directory,
+        access,
+        id,
+        access_lost,
+    })
+}
+
+/// Whether this term still leads: asked by the access journal after a conflict. Without an answer nobody knows, and not appending is always right.
+fn leading(args: &Args, client: &Client, term: &str) -> Guard {
+    let (client, namespace, name, own) = (
         client.clone(),
         args.namespace.clone(),
         format!("{}-controller", args.fullname),
         term.to_owned(),
     );
-    options.before_append = Some(Arc::new(move || {
-        let (client, namespace, name, term) = (watched.clone(), namespace.clone(), name.clone(), own.clone());
-        // Without an answer nobody knows: not appending is always right.
+    Arc::new(move || {
+        let (client, namespace, name, term) = (client.clone(), namespace.clone(), name.clone(), own.clone());
         Box::pin(async move { lease::shows(&client, &namespace, &name, &term).await.unwrap_or(false) })
-    }));
-    let access = Journal::open(access, Ledger::default(), options).await?;
-    tracing::info!(directory = %directory.snapshot().position, access = %access.snapshot().position, "journals are open");
-    Ok((directory, access, id))
+    })
 }
 
 /// Removes what a journal's root does not reach, for ever; ends with the handle.
@@ -110,7 +152,7 @@ impl Drop for Collecting {
 }
 
 /// Shows a loss on every source: what happened, and what to do.
-pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss) {
+pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &str, loss: &Loss) {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
     for source in world
         .sources
@@ -121,7 +163,7 @@ pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss)
         let name = source.metadata.name.clone().unwrap_or_default();
         let old = source.status.clone().unwrap_or_default();
         let generation = source.metadata.generation.unwrap_or_default();
-        let message = format!("{loss} Nothing is granted and nothing is revoked until then; what is granted stays.");
+        let message = format!("journal {journal}: {loss} Nothing is granted and nothing is revoked until then; what is granted stays.");
         let set = [
             Set::new(conditions::READY, "False", loss.reason(), message.clone()),
             Set::new(conditions::STALLED, "True", loss.reason(), message.clone()),
@@ -129,6 +171,10 @@ pub async fn tell_loss(client: &Client, world: &World, class: &str, loss: &Loss)
         ];
         let mut status = old.clone();
         status.observed_generation = generation;
+        // What was known outlives this process: a gateway that starts now must not take the older journal for good.
+        if let (Loss::RolledBack { known, .. }, "directory", Some(reference)) = (loss, journal, &mut status.journal) {
+            reference.index = reference.index.max(*known);
+        }
         status.conditions = conditions::update(&old.conditions, &set, generation, &now);
         let (Ok(shown), Ok(wanted)) = (serde_json::to_value(&old), serde_json::to_value(&status)) else {
             continue;

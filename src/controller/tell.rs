@@ -15,7 +15,7 @@ use super::status::{Target, Told, Wanted, tell, worth_telling, write};
 use crate::access::desired::SourceState;
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::policy::Refusal;
-use crate::access::status::{Failure, MappingReport, SourceReport, mapping_status, source_status};
+use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, source_status};
 use crate::api::conditions;
 use crate::api::mapping::{MappingStatus, RoleKind};
 use crate::api::source::{JournalRef, ScimSourceStatus};
@@ -168,7 +168,7 @@ impl Engine {
     fn source_status(&self, name: &str, object: &ScimSource, old: &ScimSourceStatus) -> ScimSourceStatus {
         let position = &self.seen.position;
         // At most once a minute: a busy directory is no reason to write statuses.
-        let told = self.index_told.get(name).is_some_and(|at| at.elapsed() < Duration::from_secs(60));
+        let told = self.index_told.get(name).unwrap_or(&self.started).elapsed() < Duration::from_secs(60);
         let same = |j: &&JournalRef| *j.id == *position.id && *j.uid == *position.uid && j.index <= position.index;
         let journal = match old.journal.as_ref().filter(same) {
             Some(before) if told => before.clone(),
@@ -179,6 +179,10 @@ impl Engine {
             },
         };
         let url = format!("{}/scim/v2/{name}", self.args.public_url.trim_end_matches('/'));
+        let loss = self.access_lost.as_ref().map(|loss| Loss {
+            rolled_back: loss.condition() == conditions::JOURNAL_ROLLED_BACK,
+            message: format!("journal access: {loss} Nothing is granted; whom a provider disables or deletes loses access all the same"),
+        });
         let report = SourceReport {
             name,
             generation: object.metadata.generation.unwrap_or_default(),
@@ -189,7 +193,7 @@ impl Engine {
             nameless: self.usernames.nameless(name),
             reasons: &self.usernames.reasons(name),
             url: &url,
-            loss: None,
+            loss: loss.as_ref(),
             unproved: None,
             journal: Some(&journal),
         };

@@ -9,7 +9,6 @@ pub mod event;
 pub mod merge;
 mod resource;
 mod source;
-mod state;
 #[cfg(test)]
 mod tests;
 

@@ -57,6 +57,10 @@ impl Keeper {
                     self.gateway.use_journal(Some(journal.clone()));
                     // Lost, it stays in use until it is opened anew: it refuses everything, and says why.
                     let position = self.keep(&journal).await;
+                    if position.loss.is_none() {
+                        // Somebody knows more of it than is there: until that is settled nothing is answered.
+                        self.gateway.use_journal(None);
+                    }
                     if let Some(loss) = &position.loss {
                         tracing::error!(reason = loss.reason(), head = %position, "the directory journal is lost: {loss}");
                     }
@@ -107,7 +111,23 @@ impl Keeper {
             if journal.snapshot().position.loss.is_some() {
                 return journal.snapshot().position;
             }
+            if self.behind(journal).await {
+                return journal.snapshot().position;
+            }
             self.compare(journal).await;
+        }
+    }
+
+    /// Whether a source's status knows more of the journal than is there, by a GET that begins after the status was seen.
+    async fn behind(&self, journal: &Journal<Directory>) -> bool {
+        let known = sources::expected(&self.synced.borrow().journals);
+        let more = |position: &Position| known.iter().any(|k| *k.id == *position.id && k.index > position.index);
+        if !more(&journal.snapshot().position) {
+            return false;
+        }
+        match journal.read().await {
+            Ok(proved) => more(&proved.position),
+            Err(_) => false,
         }
     }
 

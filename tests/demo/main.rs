@@ -10,6 +10,8 @@ mod context;
 mod install;
 mod keep;
 mod play;
+#[path = "../it/provider.rs"]
+mod provider;
 mod replay;
 mod screen;
 mod story;

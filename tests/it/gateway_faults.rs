@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::kit::{bindings, seed};
+use crate::provider::id;
 use crate::proxy::{Action, Proxy};
-use crate::system::{Provider, System, id, until};
+use crate::system::{Provider, System, until};
 
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";

@@ -14,6 +14,7 @@ mod kit;
 mod loss;
 mod lost_writes;
 mod policies;
+mod provider;
 mod proxy;
 mod rest;
 mod system;

@@ -124,7 +124,7 @@ async fn scene<'a>(name: &str) -> System<'a> {
 async fn at_rest_and_over_restarts_nothing_is_written() {
     let system = scene("rest").await;
     let controller = system.controller();
-    let gateway = system.gateway().await;
+    let gateway = system.gateway_with(&["--public-url=https://rolecall.example"], None).await;
     let okta = system.source(&gateway.url, "rest-okta").await;
     busy(&system, &okta, "rest").await;
     for n in 0..30 {
@@ -160,7 +160,7 @@ async fn at_rest_and_over_restarts_nothing_is_written() {
         let since = jiff::Timestamp::now();
         gateway.signal(signal);
         assert!(gateway.ended(Duration::from_secs(10)), "{}", gateway.log());
-        gateway = system.gateway().await;
+        gateway = system.gateway_with(&["--public-url=https://rolecall.example"], None).await;
         let okta = okta.at(&gateway);
         assert_eq!(okta.send("GET", "/Users?count=100", None, &[200]).await, people, "nothing is lost");
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -216,7 +216,7 @@ fn said(access: &[Record]) -> BTreeMap<(String, String), Said> {
             }
             Some("removed") => {
                 assert!(
-                    event["why"].as_object().is_some_and(|why| !why.is_empty()),
+                    event["why"].as_array().is_some_and(|why| !why.is_empty()),
                     "a removal without a cause: {event}"
                 );
                 all.entry(key)

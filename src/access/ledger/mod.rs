@@ -7,6 +7,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 
+use super::binding::Observed;
 use super::key::{BindingKey, MappingKey};
 use super::shard::Prefix;
 use crate::api::mapping::RoleRef;
@@ -270,6 +271,23 @@ impl Ledger {
     pub fn last_change(&self, owner: &MappingKey) -> Option<Timestamp> {
         self.last_change.get(owner).copied()
     }
+}
+
+/// What became of an open intent, as far as looking tells; `None`: a POST that may still come, to be settled by POSTing under its name until that stands.
+///
+/// A PUT that was not seen is bound to a UID and resourceVersion that may still be the binding's: if it comes all the same, what it brings is a subject
+/// that nobody recorded, and is judged as such.
+pub fn settled(id: (i64, u32), intent: &Intent, observed: Option<&Observed>) -> Option<Outcome> {
+    let Some(observed) = observed else {
+        return (intent.action == Action::Update).then_some(Outcome::Void);
+    };
+    let wrote = observed.op.as_deref() == Some(format!("{}/{}", id.0, id.1).as_str());
+    let holds = intent.adds.iter().any(|grantee| observed.holds(&grantee.username));
+    Some(if wrote || holds {
+        Outcome::Done { uid: observed.uid.clone() }
+    } else {
+        Outcome::Void
+    })
 }
 
 fn seen(uid: &str, crd: &str) -> Seen {

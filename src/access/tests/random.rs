@@ -1,1 +1,307 @@
+//! Random histories: whatever happens, in whatever order, what is computed by what changed is what is computed from scratch, everybody who is to hold
+//! something does in the end, nobody else does, and nobody loses in between what they keep.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::world::{World, cluster_role_mapping};
+use crate::access::desired::SourceState;
+use crate::access::gate::{Circumstances, Hold};
+use crate::access::mapping::Mapping;
+use crate::access::people::People;
+use crate::access::select::select;
+use crate::access::shard::Layout;
+use crate::access::usernames::Usernames;
+use crate::directory::Kind;
+
+#[derive(Clone, Debug)]
+enum Step {
+    User(bool, u8),
+    Group(bool, u8, Vec<u8>),
+    Rename(bool, u8, u8),
+    Active(bool, u8, bool),
+    Members(bool, u8, Vec<u8>, Vec<u8>),
+    Delete(bool, u8),
+    EndSource(bool),
+    Roles(u8),
+    Groups(u8),
+    Namespaces(u8),
+    Tamper(u8, u8),
+    Hold(u8),
+    Free,
+    Evaluate,
+    Settle,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let few = || proptest::collection::vec(any::<u8>(), 0..4);
+    prop_oneof![
+        3 => (any::<bool>(), 0..8_u8).prop_map(|(s, n)| Step::User(s, n)),
+        2 => (any::<bool>(), 0..5_u8, few()).prop_map(|(s, n, m)| Step::Group(s, n, m)),
+        3 => (any::<bool>(), any::<u8>(), 0..8_u8).prop_map(|(s, r, n)| Step::Rename(s, r, n)),
+        3 => (any::<bool>(), any::<u8>(), any::<bool>()).prop_map(|(s, r, a)| Step::Active(s, r, a)),
+        5 => (any::<bool>(), any::<u8>(), few(), few()).prop_map(|(s, g, a, r)| Step::Members(s, g, a, r)),
+        2 => (any::<bool>(), any::<u8>()).prop_map(|(s, r)| Step::Delete(s, r)),
+        1 => any::<bool>().prop_map(Step::EndSource),
+        1 => (0..4_u8).prop_map(Step::Roles),
+        1 => (0..4_u8).prop_map(Step::Groups),
+        1 => (0..4_u8).prop_map(Step::Namespaces),
+        1 => (any::<u8>(), 0..4_u8).prop_map(|(b, h)| Step::Tamper(b, h)),
+        1 => (0..4_u8).prop_map(Step::Hold),
+        1 => Just(Step::Free),
+        4 => Just(Step::Evaluate),
+        4 => Just(Step::Settle),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn source(second: bool) -> &'static str {
+    if second { "entra" } else { "okta" }
+}
+
+fn mapping(roles: u8, groups: u8) -> Mapping {
+    let roles = [&["view"][..], &["edit"], &["view", "edit"], &["admin", "view"]][usize::from(roles % 4)];
+    let grants: Vec<_> = roles
+        .iter()
+        .map(|role| json!({"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"selector": {"matchLabels": {"team": "yes"}}}}))
+        .collect();
+    let groups = [
+        json!({"names": ["g0", "g1"]}),
+        json!({"names": ["g2"]}),
+        json!({"filter": "displayName sw \"g\""}),
+        json!({"filter": "displayName eq \"g1\" or displayName eq \"g3\""}),
+    ][usize::from(groups % 4)]
+    .clone();
+    cluster_role_mapping("teams", json!({"sources": ["okta", "entra"], "groups": groups, "grants": grants}))
+}
+
+/// A resource of the source, chosen by a number.
+fn pick(world: &World, source: &str, kind: Option<Kind>, at: u8) -> Option<u32> {
+    let directory = world.directory.source(source)?;
+    let all: Vec<u32> = directory
+        .users()
+        .chain(directory.groups())
+        .filter(|r| kind.is_none_or(|k| r.kind == k))
+        .map(|r| r.n)
+        .collect();
+    all.get(usize::from(at) % all.len().max(1)).copied()
+}
+
+fn picks(world: &World, source: &str, at: &[u8]) -> Vec<u32> {
+    at.iter().filter_map(|at| pick(world, source, None, *at)).collect()
+}
+
+/// Incremental is from scratch.
+fn agrees(world: &World) {
+    let mut usernames = Usernames::default();
+    for (name, expression) in &world.expressions {
+        usernames.update(&world.directory, name, expression, None);
+    }
+    for name in ["okta", "entra"] {
+        for n in world
+            .directory
+            .source(name)
+            .into_iter()
+            .flat_map(|s| s.users().map(|u| u.n).collect::<Vec<_>>())
+        {
+            assert_eq!(world.usernames.effective(name, n), usernames.effective(name, n), "{name}/{n}");
+        }
+        assert_eq!(world.usernames.conflicts(name), usernames.conflicts(name));
+    }
+    let selected = select(&world.mapping, &world.mapping.sources, &world.directory);
+    assert_eq!(world.selected, selected);
+    assert_eq!(world.people, People::compute(&world.directory, &usernames, &selected));
+    let names: BTreeSet<_> = world.people.iter().map(|(_, p)| p.username.clone()).collect();
+    assert_eq!(names.len(), world.people.len(), "one username, one person");
+}
+
+/// What is to be, without any of the machinery: every active member of a counting group, in every covered namespace.
+fn expected(world: &World) -> BTreeSet<(String, String, String)> {
+    let mut access = BTreeSet::new();
+    for (ns, role) in world.targets().pairs {
+        for (_, person) in world.people.iter() {
+            access.insert((ns.clone(), role.name.clone(), person.username.to_string()));
+        }
+    }
+    access
+}
+
+fn settle(world: &mut World) {
+    let (before, to_be) = (world.access(), expected(world));
+    let free = world.circumstances == Circumstances::default();
+    // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
+    let keeps: BTreeSet<_> = before
+        .intersection(&to_be)
+        .filter(|(ns, role, name)| kept(world, ns, role, name))
+        .cloned()
+        .collect();
+    world.settle_with(|w| {
+        let now = w.access();
+        if let Some(lost) = keeps.iter().find(|k| !now.contains(*k)) {
+            panic!("{lost:?} lost what they keep");
+        }
+    });
+    if free {
+        assert_eq!(world.access(), to_be);
+        assert_eq!(world.recorded(), world.access());
+        world.at_rest();
+    }
+}
+
+fn kept(world: &World, ns: &str, role: &str, name: &str) -> bool {
+    world.cluster.iter().any(|(id, o)| {
+        let same = o.namespace == ns && o.role.as_ref().is_some_and(|r| r.name == role) && o.holds(name);
+        let holder = world.usernames.holder(name);
+        same && world
+            .ledger
+            .grantee(id, name)
+            .is_some_and(|g| holder.is_some_and(|(s, n)| *g.source == **s && g.n == n))
+    })
+}
+
+fn run(steps: &[Step]) {
+    let mut world = World::new(mapping(0, 0));
+    let (mut roles, mut groups) = (0, 0);
+    for step in steps {
+        match step {
+            Step::User(s, n) => {
+                world.user(source(*s), &format!("u{n}"));
+            }
+            Step::Group(s, n, members) => {
+                let members = picks(&world, source(*s), members);
+                world.group(source(*s), &format!("g{n}"), &members);
+            }
+            Step::Rename(s, at, n) => {
+                let name = source(*s);
+                if let Some(r) = pick(&world, name, None, *at) {
+                    let user = world
+                        .directory
+                        .source(name)
+                        .and_then(|d| d.get(r))
+                        .is_some_and(|r| r.kind == Kind::User);
+                    let merge = if user {
+                        json!({"userName": format!("u{n}")})
+                    } else {
+                        json!({"displayName": format!("g{}", n % 5)})
+                    };
+                    world.change(name, r, merge, &[], &[]);
+                }
+            }
+            Step::Active(s, at, active) => {
+                if let Some(user) = pick(&world, source(*s), Some(Kind::User), *at) {
+                    world.change(source(*s), user, json!({"active": active}), &[], &[]);
+                }
+            }
+            Step::Members(s, at, add, remove) => {
+                let name = source(*s);
+                if let Some(group) = pick(&world, name, Some(Kind::Group), *at) {
+                    let (add, remove) = (picks(&world, name, add), picks(&world, name, remove));
+                    world.change(name, group, json!({}), &add, &remove);
+                }
+            }
+            Step::Delete(s, at) => {
+                if let Some(r) = pick(&world, source(*s), None, *at) {
+                    world.delete(source(*s), r);
+                }
+            }
+            Step::EndSource(s) => {
+                let name = source(*s);
+                world.event(crate::directory::Event::SourceEnded { source: name.to_owned() });
+                world.sources.insert(name.into(), SourceState::Ended);
+                // it goes before the name starts afresh
+                world.evaluate();
+                let held = std::mem::take(&mut world.circumstances);
+                settle(&mut world);
+                world.circumstances = held;
+                world.source(name, "'oidc:' + user.userName");
+            }
+            Step::Roles(n) => {
+                roles = *n;
+                world.mapping = mapping(roles, groups);
+            }
+            Step::Groups(n) => {
+                groups = *n;
+                world.mapping = mapping(roles, groups);
+                world.evaluate();
+            }
+            Step::Namespaces(n) => {
+                let label = if n % 2 == 0 { "yes" } else { "no" };
+                world.namespace(["team-a", "team-b"][usize::from(n / 2)], &[("team", label)]);
+            }
+            Step::Tamper(at, how) => {
+                let ids: Vec<_> = world.cluster.keys().cloned().collect();
+                let Some(id) = ids.get(usize::from(*at) % ids.len().max(1)) else {
+                    continue;
+                };
+                if *how == 0 {
+                    world.cluster.remove(id);
+                    continue;
+                }
+                world.versions += 1;
+                let version = world.versions.to_string();
+                let observed = world.cluster.get_mut(id).expect("it stands");
+                match how {
+                    1 => observed.subjects.push(crate::access::binding::SubjectRef::user("oidc:eve")),
+                    2 => observed.subjects.truncate(1),
+                    _ => observed.subjects.clear(),
+                }
+                observed.resource_version = version;
+            }
+            Step::Hold(n) => {
+                let hold = [
+                    Hold::MappingSuspended,
+                    Hold::PolicyMissing,
+                    Hold::AccessJournalLost,
+                    Hold::DirectoryUnproved,
+                ][usize::from(*n)];
+                world.circumstances.holds.insert(hold);
+            }
+            Step::Free => world.circumstances = Circumstances::default(),
+            Step::Evaluate => {
+                world.evaluate();
+                agrees(&world);
+            }
+            Step::Settle => {
+                world.evaluate();
+                agrees(&world);
+                settle(&mut world);
+            }
+            Step::Restart => {
+                world.evaluate();
+                world.usernames = Usernames::default();
+                world.people = People::default();
+                world.evaluated = -1;
+                let seen = world
+                    .cluster
+                    .values()
+                    .filter_map(|o| crate::access::names::identify(o, &world.installation))
+                    .map(|k| k.prefix);
+                world.layout = Layout::of(seen.collect::<Vec<_>>());
+                world.evaluate();
+                agrees(&world);
+            }
+        }
+    }
+    world.circumstances = Circumstances::default();
+    world.evaluate();
+    agrees(&world);
+    settle(&mut world);
+    world.state = "ended";
+    world.settle();
+    assert_eq!(
+        (world.access().len(), world.recorded().len()),
+        (0, 0),
+        "nothing is left of a mapping that ended"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    #[test]
+    fn any_history(steps in proptest::collection::vec(step(), 1..60)) {
+        run(&steps);
+    }
+}

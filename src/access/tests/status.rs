@@ -1,1 +1,411 @@
+use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::{Value, json};
+
+use super::world::{World, cluster_role_mapping};
+use crate::access::desired::Live;
+use crate::access::gate::Hold;
+use crate::access::policy::Refusal;
+use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, mapping_status, source_status};
+use crate::api::conditions;
+use crate::api::mapping::MappingStatus;
+use crate::api::source::{JournalRef, ScimSourceStatus};
+
+fn now() -> Time {
+    Time(Timestamp::from_second(1_800_000_000).expect("a time"))
+}
+
+fn world() -> World {
+    let grant = |role: &str| json!({"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"names": ["team-a", "team-b"]}});
+    let mut world = World::new(cluster_role_mapping(
+        "teams",
+        json!({"sources": ["okta"], "groups": {"names": ["devs", "ops", "x", "y", "z"]}, "grants": [grant("view"), grant("edit")]}),
+    ));
+    let users: Vec<u32> = (0..3).map(|i| world.user("okta", &format!("person{i}@corp.example"))).collect();
+    world.group_with("okta", json!({"displayName": "ops", "externalId": "x-1"}));
+    world.group("okta", "devs", &users);
+    world.run();
+    world
+}
+
+type Change = Box<dyn Fn(&mut MappingReport<'_>)>;
+
+/// The status for the world's mapping, with something changed in the report.
+fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> MappingStatus {
+    let targets = world.targets();
+    let (held, holds) = (Held::default(), BTreeSet::new());
+    let mut report = MappingReport {
+        generation: 4,
+        suspend: false,
+        live: Ok(Live {
+            mapping: &world.mapping,
+            usable: &world.mapping.sources,
+            selected: &world.selected,
+            people: &world.people,
+            layout: &world.layout,
+            targets: &targets,
+        }),
+        directory: &world.directory,
+        source_refusals: &[],
+        missing_sources: &[],
+        stalled_sources: &[],
+        refused_people: 0,
+        held: &held,
+        holds: &holds,
+        failures: &[],
+        pending: 0,
+        bindings: 4,
+        last_change: Some(Timestamp::from_millisecond(1_700_000_000_789).expect("a time")),
+    };
+    change(&mut report);
+    mapping_status(&report, &MappingStatus::default(), &now())
+}
+
+fn shown(conditions: &[Condition]) -> Vec<String> {
+    assert_eq!(conditions::check(conditions, 4), Vec::<String>::new(), "{conditions:?}");
+    conditions
+        .iter()
+        .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason))
+        .collect()
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+#[test]
+fn a_mapping_that_is_applied() {
+    let world = world();
+    let status = status(&world, |_| {});
+    assert_eq!(shown(&status.conditions), ["Ready=True/Succeeded"]);
+    assert_eq!(status.summary, "view, edit in 2 namespaces, 3 people, 3 groups unmatched");
+    assert_eq!(
+        (status.people, status.namespaces, status.bindings, status.unmatched_groups),
+        (3, 2, 4, 3)
+    );
+    assert_eq!((status.mode.as_str(), status.observed_generation), ("Enforce", 4));
+    assert_eq!(status.last_change_time.as_deref(), Some("2023-11-14T22:13:20Z"));
+    let groups: Vec<_> = status
+        .groups
+        .iter()
+        .map(|g| (g.display_name.as_str(), g.external_id.as_deref(), g.members))
+        .collect();
+    assert_eq!(groups, [("ops", Some("x-1"), 0), ("devs", None, 3)]);
+    let text = serde_json::to_string(&status).expect("JSON");
+    assert!(!text.contains("person"), "no person's data: {text}");
+}
+
+fn refusal(reason: &'static str) -> Refusal {
+    Refusal::new(reason, "what is wrong")
+}
+
+fn failure(reason: &'static str, human: bool) -> Failure {
+    Failure {
+        refusal: refusal(reason),
+        human,
+    }
+}
+
+fn held(adds: usize, removals: usize, hold: Hold) -> Held {
+    Held {
+        adds,
+        removals,
+        holds: BTreeSet::from([hold]),
+    }
+}
+
+#[test]
+fn conditions_by_the_contract() {
+    let cases: Vec<(&str, Change, &[&str])> = vec![
+        (
+            "invalid",
+            Box::new(move |r| r.live = Err(leak(refusal("InvalidFilter")))),
+            &["Ready=False/InvalidFilter", "Stalled=True/InvalidFilter"],
+        ),
+        (
+            "source not allowed",
+            Box::new(move |r| r.source_refusals = leak([refusal("SourceNotAllowed")])),
+            &["Ready=False/SourceNotAllowed", "Stalled=True/SourceNotAllowed"],
+        ),
+        (
+            "source missing",
+            Box::new(|r| r.missing_sources = leak(["okta".to_owned()])),
+            &["Ready=False/DependencyNotReady", "Reconciling=True/ProgressingWithRetry"],
+        ),
+        (
+            "source stalled",
+            Box::new(|r| r.stalled_sources = leak(["okta".to_owned()])),
+            &["Ready=False/DependencyNotReady", "Reconciling=True/ProgressingWithRetry"],
+        ),
+        (
+            "a human has to act",
+            Box::new(move |r| r.failures = leak([failure("Timeout", false), failure("ForeignBinding", true)])),
+            &["Ready=False/ForeignBinding", "Stalled=True/ForeignBinding"],
+        ),
+        (
+            "tried again",
+            Box::new(move |r| r.failures = leak([failure("Timeout", false)])),
+            &["Ready=False/Timeout", "Reconciling=True/ProgressingWithRetry"],
+        ),
+        (
+            "working",
+            Box::new(|r| r.pending = 2),
+            &["Ready=Unknown/Progressing", "Reconciling=True/Progressing"],
+        ),
+        (
+            "suspended, and something waits",
+            Box::new(move |r| {
+                r.suspend = true;
+                r.held = leak(held(2, 1, Hold::MappingSuspended));
+            }),
+            &["Ready=True/Suspended", "Held=True/Suspended"],
+        ),
+        (
+            "a source is suspended",
+            Box::new(move |r| r.held = leak(held(1, 0, Hold::SourceSuspended))),
+            &["Ready=True/Succeeded", "Held=True/SourceSuspended"],
+        ),
+        (
+            "no policy",
+            Box::new(move |r| {
+                r.held = leak(held(1, 0, Hold::PolicyMissing));
+                r.holds = leak(BTreeSet::from([Hold::PolicyMissing]));
+            }),
+            &[
+                "Ready=False/PolicyMissing",
+                "Reconciling=True/ProgressingWithRetry",
+                "Held=True/PolicyMissing",
+                "Degraded=True/PolicyMissing",
+            ],
+        ),
+        (
+            "no policy, and nothing to do",
+            Box::new(|r| r.holds = leak(BTreeSet::from([Hold::PolicyMissing]))),
+            &["Ready=True/Succeeded", "Degraded=True/PolicyMissing"],
+        ),
+        (
+            "usernames refused",
+            Box::new(|r| r.refused_people = 2),
+            &["Ready=True/Succeeded", "Degraded=True/UsernameNotAllowed"],
+        ),
+    ];
+    let world = world();
+    for (name, change, expected) in cases {
+        let status = status(&world, |report| change(report));
+        assert_eq!(shown(&status.conditions), expected, "{name}");
+        assert!(status.conditions.iter().all(|c| !c.message.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn what_the_policy_refuses_is_told_with_what_it_allows() {
+    let mut world = world();
+    world.policy.as_mut().expect("a policy").cluster_roles = vec!["view".to_owned()];
+    let status = status(&world, |_| {});
+    assert_eq!(
+        shown(&status.conditions),
+        ["Ready=False/RoleNotAllowed", "Stalled=True/RoleNotAllowed"]
+    );
+    assert_eq!(
+        status.conditions[0].message,
+        "\"edit\" is not in accessPolicy.clusterRoles (Helm value); allowed: view"
+    );
+    assert!(
+        status.summary.starts_with("view in 2 namespaces"),
+        "what is allowed is granted all the same: {}",
+        status.summary
+    );
+}
+
+#[test]
+fn several_groups_of_one_name_are_told() {
+    let mut world = world();
+    world.group("okta", "devs", &[]);
+    world.run();
+    let status = status(&world, |_| {});
+    assert_eq!(
+        shown(&status.conditions),
+        ["Ready=True/Succeeded", "AmbiguousGroup=True/SeveralGroups"]
+    );
+    assert!(status.conditions[1].message.contains("devs"));
+}
+
+#[test]
+fn the_same_report_gives_the_same_status() {
+    let world = world();
+    let first = status(&world, |_| {});
+    let later = Time(Timestamp::from_second(1_900_000_000).expect("a time"));
+    let again = {
+        let targets = world.targets();
+        let live = Live {
+            mapping: &world.mapping,
+            usable: &world.mapping.sources,
+            selected: &world.selected,
+            people: &world.people,
+            layout: &world.layout,
+            targets: &targets,
+        };
+        let report = MappingReport {
+            generation: 4,
+            suspend: false,
+            live: Ok(live),
+            directory: &world.directory,
+            source_refusals: &[],
+            missing_sources: &[],
+            stalled_sources: &[],
+            refused_people: 0,
+            held: &Held::default(),
+            holds: &BTreeSet::new(),
+            failures: &[],
+            pending: 0,
+            bindings: 4,
+            last_change: Some(Timestamp::from_millisecond(1_700_000_000_999).expect("a time")),
+        };
+        mapping_status(&report, &first, &later)
+    };
+    assert_eq!(first, again, "an unchanged status is never written");
+}
+
+#[test]
+fn summaries() {
+    let mut world = world();
+    for (change, expected) in [
+        (json!(null), "view, edit in 2 namespaces, 3 people, 3 groups unmatched"),
+        (
+            json!({"names": ["team-a", "nowhere"]}),
+            "view in namespace team-a, 3 people, 3 groups unmatched, 1 namespace missing",
+        ),
+        (
+            json!({"selector": {"matchLabels": {"x": "y"}}}),
+            "nothing granted, 3 people, 3 groups unmatched, a selector selects no namespace",
+        ),
+    ] {
+        if change != Value::Null {
+            world.mapping = cluster_role_mapping(
+                "teams",
+                json!({"sources": ["okta"], "groups": {"names": ["devs", "ops", "x", "y", "z"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": change}]}),
+            );
+        }
+        assert_eq!(status(&world, |_| {}).summary, expected);
+    }
+    let refusal = Refusal::new("InvalidFilter", "x");
+    assert_eq!(
+        status(&world, |r| r.live = Err(leak(refusal))).summary,
+        "not applied: InvalidFilter"
+    );
+}
+
+fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut SourceReport<'_>)) -> ScimSourceStatus {
+    let journal = JournalRef {
+        id: "j1".to_owned(),
+        uid: "u1".to_owned(),
+        index: 7,
+    };
+    let mut report = SourceReport {
+        name: "okta",
+        generation: 4,
+        suspend: false,
+        invalid: None,
+        source: world.directory.source("okta"),
+        conflicts: 0,
+        nameless: 0,
+        reasons: &[],
+        url: "https://scim.example/scim/v2/okta",
+        loss: None,
+        unproved: None,
+        journal: Some(&journal),
+    };
+    change(&mut report);
+    source_status(&report, old, &now())
+}
+
+#[test]
+fn a_source() {
+    let world = world();
+    let old = ScimSourceStatus::default();
+    let status = source(&world, &old, |_| {});
+    assert_eq!(shown(&status.conditions), ["Ready=True/Succeeded"]);
+    assert_eq!((status.users, status.active_users, status.groups), (3, 3, 2));
+    assert_eq!(status.summary, "3 users, 3 active, 2 groups");
+    assert_eq!(
+        status.largest_groups.iter().map(|g| g.display_name.as_str()).collect::<Vec<_>>(),
+        ["devs", "ops"]
+    );
+    assert_eq!(status.last_event_time.as_deref(), Some("2023-11-14T22:13:00Z"), "to the minute");
+    assert!(
+        !serde_json::to_string(&status).expect("JSON").contains("person"),
+        "no person's data"
+    );
+
+    let empty = source(&world, &old, |r| r.source = None);
+    assert_eq!(shown(&empty.conditions), ["Ready=True/Succeeded"]);
+    assert!(empty.summary.contains("https://scim.example/scim/v2/okta"), "{}", empty.summary);
+
+    let invalid = Refusal::new("InvalidExpression", "1:3: what is wrong");
+    let status = source(&world, &old, |r| r.invalid = Some(leak(invalid)));
+    assert_eq!(
+        shown(&status.conditions),
+        ["Ready=False/InvalidExpression", "Stalled=True/InvalidExpression"]
+    );
+    let status = source(&world, &old, |r| r.unproved = Some("timeout"));
+    assert_eq!(
+        shown(&status.conditions),
+        ["Ready=False/DirectoryUnproved", "Reconciling=True/ProgressingWithRetry"]
+    );
+    let status = source(&world, &old, |r| {
+        r.conflicts = 1;
+        r.nameless = 2;
+        r.reasons = leak(["no such attribute: nickName".into()]);
+        r.suspend = true;
+    });
+    assert_eq!(
+        shown(&status.conditions),
+        [
+            "Ready=True/Suspended",
+            "UsernameConflict=True/SameUsername",
+            "Degraded=True/NoUsername"
+        ]
+    );
+    assert_eq!(status.mode, "Suspended");
+}
+
+#[test]
+fn a_lost_journal_leaves_the_last_known_numbers_and_the_reference() {
+    let world = world();
+    let before = source(&world, &ScimSourceStatus::default(), |_| {});
+    for (rolled_back, kind) in [(false, "JournalLost"), (true, "JournalRolledBack")] {
+        let loss = Loss {
+            rolled_back,
+            message: "the Journal directory is gone; restore it".to_owned(),
+        };
+        let after = source(&world, &before, |r| {
+            r.loss = Some(leak(loss));
+            r.source = None;
+            r.journal = Some(leak(JournalRef::default()));
+        });
+        assert_eq!(
+            shown(&after.conditions),
+            [
+                format!("Ready=False/{kind}"),
+                format!("Stalled=True/{kind}"),
+                format!("{kind}=True/{kind}")
+            ]
+        );
+        assert_eq!((after.users, after.journal.clone()), (3, before.journal.clone()));
+    }
+}
+
+#[test]
+fn the_hundred_largest_groups() {
+    let mut world = world();
+    let users: Vec<u32> = (0..130).map(|i| world.user("okta", &format!("m{i}"))).collect();
+    for i in 0..130 {
+        world.group("okta", &format!("n{i}"), &users[..i]);
+    }
+    let groups = source(&world, &ScimSourceStatus::default(), |_| {}).largest_groups;
+    assert_eq!(groups.len(), 100);
+    assert!(groups.is_sorted_by(|a, b| a.members >= b.members));
+    assert_eq!((groups[0].members, groups[99].members), (129, 30));
+}

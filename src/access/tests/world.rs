@@ -1,7 +1,5 @@
 //! A small world for tests: a directory, a mapping, a cluster of bindings and a ledger, and an engine as simple as can be.
 
-#![allow(dead_code, reason = "a fixture: not every test needs all of it")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,0 +1,251 @@
+//! What came back: the answers to writes are taken in, recorded, and lead to the next look. What is written is decided in `work` and `grants`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::apply::{Answer, Verb, Write};
+use super::engine::{Done, Engine, Error};
+use super::work::{Purpose, REFUSED_AGAIN, Unsettled, WriteDone};
+use crate::access::binding::Observed;
+use crate::access::key::BindingKey;
+use crate::access::ledger::{Event as Record, Outcome};
+use crate::access::names::is_known;
+use crate::access::policy::Refusal;
+use crate::access::status::Failure;
+use crate::ops::lease;
+
+impl Engine {
+    /// Takes in what ended.
+    ///
+    /// # Errors
+    /// When this process no longer leads, or a journal is lost.
+    pub(super) fn done(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Write(done) => self.written(done),
+            Done::Granting(done) => return self.granting_done(done),
+            Done::Status(target, result) => self.status_written(&target, result),
+            Done::Deletions(found) => self.deletions_found(found),
+            Done::Lease(answer) => {
+                self.lease_asked = false;
+                if answer == Ok(false) {
+                    return Err(Error::SteppedDown(
+                        "the API server's fence refused a write, and the Lease is another's".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, done: WriteDone) {
+        let WriteDone {
+            key,
+            write,
+            purpose,
+            answer,
+        } = done;
+        self.queue.end(&key);
+        if matches!(purpose, Purpose::Grant(_)) {
+            self.granting.landed();
+        }
+        let full = format!("{}/{}", write.namespace, write.name);
+        let sent = match &write.verb {
+            Verb::Post(body) | Verb::Put(body) => body["metadata"]["annotations"][crate::api::names::OP]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            Verb::Delete { .. } => String::new(),
+        };
+        let mut again = true;
+        match answer {
+            Answer::Written(object) => {
+                self.world.bindings.put(full.clone(), (*object).clone());
+                self.note(&full, Observed::of(&object));
+                self.went_well(&key, purpose, false);
+            }
+            Answer::Gone => {
+                self.world.bindings.remove(&full);
+                self.by_name.remove(&full);
+                self.observed.remove(&key);
+                self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
+            }
+            Answer::Other(object) => {
+                let found = Observed::of(&object);
+                let ours = found.as_ref().is_some_and(|f| is_known(f, &key, &self.installation));
+                let grants = matches!(purpose, Purpose::Grant(_));
+                let landed = grants && found.as_ref().and_then(|f| f.op.as_deref()) == Some(sent.as_str());
+                self.note(&full, found);
+                if ours && landed {
+                    self.went_well(&key, purpose, false);
+                } else {
+                    if !ours {
+                        let message = format!(
+                            "the RoleBinding {full} stands where {key} is to be, and is not Rolecall's: it is left alone; delete it, and Rolecall makes its own"
+                        );
+                        self.fails(
+                            &key,
+                            Failure {
+                                refusal: Refusal::new("ForeignBinding", message),
+                                human: true,
+                            },
+                        );
+                        self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
+                        again = false;
+                    }
+                    self.void(purpose);
+                }
+            }
+            Answer::Fenced(message) => {
+                tracing::debug!(message, "refused by the fence");
+                self.void(purpose);
+                self.ask_lease();
+                self.queue.retry(key.clone(), Instant::now());
+                again = false;
+            }
+            Answer::Refused(message) => again = self.refused(&key, &write, purpose, &message),
+            Answer::NamespaceGoing => {
+                self.void(purpose);
+                again = false;
+            }
+            Answer::Unknown(message) => {
+                tracing::warn!(binding = full, message, "a write of unknown outcome");
+                let unsettled = match &write.verb {
+                    Verb::Post(_) => Some(Unsettled::Post),
+                    Verb::Put(body) => Some(Unsettled::Put {
+                        uid: body["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+                        version: body["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+                    }),
+                    Verb::Delete { .. } => None,
+                };
+                // Not a shrinking PUT: whenever it comes, it takes away what was to go.
+                if let Some(unsettled) =
+                    unsettled.filter(|_| !matches!(purpose, Purpose::Remove { .. }) || self.unsettled.contains_key(&key))
+                {
+                    self.unsettled.insert(key.clone(), unsettled);
+                }
+                self.queue.retry(key.clone(), Instant::now());
+                again = false;
+            }
+        }
+        if again {
+            self.queue.add(key);
+        }
+        self.statuses_soon();
+    }
+
+    fn went_well(&mut self, key: &BindingKey, purpose: Purpose, whole: bool) {
+        self.queue.well(key);
+        if let Some(owner) = self.owners.get_mut(&key.owner) {
+            owner.failing.remove(key);
+        }
+        match purpose {
+            Purpose::Remove(removals) => {
+                self.must_delete.remove(key);
+                self.record_removals(key, &removals, whole);
+            }
+            Purpose::Grant(planned) => {
+                let uid = self.observed.get(key).map(|o| o.uid.clone()).unwrap_or_default();
+                self.recorder.soon(Record::Outcome {
+                    intent: planned.intent,
+                    result: Outcome::Done { uid },
+                });
+                if !planned.removals.is_empty() {
+                    self.record_removals(key, &planned.removals, false);
+                }
+                // Whoever waited for this may go now.
+                let waiting: Vec<BindingKey> = self
+                    .waiting
+                    .keys()
+                    .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
+                    .cloned()
+                    .collect();
+                waiting.into_iter().for_each(|w| self.queue.add(w));
+            }
+            Purpose::Settle => {}
+        }
+        match self.unsettled.get(key) {
+            Some(Unsettled::Post) if self.observed.contains_key(key) => {
+                self.tombstones.insert(key.clone());
+                self.settled(key);
+            }
+            Some(Unsettled::Put { .. }) => self.settled(key),
+            _ => {}
+        }
+    }
+
+    /// A grant that did not come about, for a reason that is no refusal.
+    pub(super) fn void(&mut self, purpose: Purpose) {
+        if let Purpose::Grant(planned) = purpose {
+            self.recorder.soon(Record::Outcome {
+                intent: planned.intent,
+                result: Outcome::Void,
+            });
+        }
+    }
+
+    /// Kubernetes refuses. Whether to look again at once.
+    fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) -> bool {
+        let message: String = message.chars().take(1024).collect();
+        let failure = |human| Failure {
+            refusal: Refusal::new("WriteRefused", format!("{key}: {message}")),
+            human,
+        };
+        match purpose {
+            Purpose::Remove(_) | Purpose::Settle => {
+                // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again.
+                tracing::warn!(binding = %key, message, "a write that grants nothing was refused");
+                if matches!(write.verb, Verb::Put(_)) && self.must_delete.insert(key.clone()) {
+                    self.ask_lease();
+                    return true;
+                }
+                self.fails(key, failure(false));
+                self.queue.retry(key.clone(), Instant::now());
+            }
+            Purpose::Grant(planned) => {
+                self.recorder.soon(Record::Outcome {
+                    intent: planned.intent,
+                    result: Outcome::Refused { reason: message.clone() },
+                });
+                self.fails(key, failure(true));
+                self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
+            }
+        }
+        false
+    }
+
+    pub(super) fn fails(&mut self, key: &BindingKey, failure: Failure) {
+        if let Some(owner) = self.owners.get_mut(&key.owner) {
+            owner.failing.insert(key.clone(), failure);
+        }
+        let waiting: BTreeSet<BindingKey> = self
+            .waiting
+            .keys()
+            .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
+            .cloned()
+            .collect();
+        waiting.into_iter().for_each(|w| self.queue.add(w));
+        self.statuses_soon();
+    }
+
+    fn ask_lease(&mut self) {
+        if std::mem::replace(&mut self.lease_asked, true) {
+            return;
+        }
+        let (client, namespace, name, term) = (
+            self.client.clone(),
+            self.args.namespace.clone(),
+            format!("{}-controller", self.args.fullname),
+            self.term.clone(),
+        );
+        self.spawn(async move {
+            let asked = tokio::time::timeout(Duration::from_secs(5), lease::shows(&client, &namespace, &name, &term)).await;
+            Done::Lease(match asked {
+                Ok(Ok(shows)) => Ok(shows),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer".to_owned()),
+            })
+        });
+    }
+}
