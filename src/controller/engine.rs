@@ -31,6 +31,7 @@ use crate::access::targets::Namespaces;
 use crate::access::usernames::Usernames;
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Journal, Known, Loss, Position, Snapshot};
+use crate::ops::lease::Validity;
 
 /// How often the access policy's file is looked at, and deletions are.
 const TICK: Duration = Duration::from_millis(500);
@@ -112,6 +113,7 @@ pub struct Engine {
     pub(super) status_due: BTreeMap<StatusTarget, Instant>,
     pub(super) told: kube::runtime::events::Recorder,
     pub(super) crds: HashMap<&'static str, String>,
+    pub(super) validity: Validity,
     pub(super) access_lost: Option<Loss>,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
@@ -150,7 +152,13 @@ impl Memory {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(args: Args, client: Client, term: String, before: Option<String>, memory: Arc<Memory>) -> Result<(), Error> {
+pub async fn run(
+    args: Args,
+    client: Client,
+    (term, before): (String, Option<String>),
+    memory: Arc<Memory>,
+    validity: Validity,
+) -> Result<(), Error> {
     let started = Instant::now();
     let (send, mut changes) = mpsc::channel(4096);
     let _watches = world::start(&client, &args.class, &send);
@@ -220,6 +228,7 @@ pub async fn run(args: Args, client: Client, term: String, before: Option<String
         pacer: Pacer::new(Duration::from_secs(1)),
         status_due: BTreeMap::new(),
         crds: HashMap::new(),
+        validity,
         access_lost,
         checking: false,
         lease_asked: false,
@@ -314,6 +323,10 @@ impl Engine {
         let mut tick = Instant::now() + TICK;
         let mut compared = Instant::now();
         loop {
+            // Whoever was paused must not write again, not even before it is told.
+            if !self.validity.holds() {
+                return Err(Error::SteppedDown("no renewal of the Lease was answered in time".to_owned()));
+            }
             self.catch_up()?;
             self.look();
             self.recorder.flush();

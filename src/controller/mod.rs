@@ -116,7 +116,7 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
             return Ok(());
         };
         // A task of its own: however long it computes, the Lease is renewed.
-        let engine = engine::run(args.clone(), client.clone(), term, before, memory.clone());
+        let engine = engine::run(args.clone(), client.clone(), (term, before), memory.clone(), elector.validity());
         let mut engine = Term(tokio::spawn(engine));
         let end = tokio::select! {
             end = elector.hold(&mut shutdown) => end,

@@ -2,6 +2,7 @@
 //!
 //! A term is `<holderIdentity>/<leaseTransitions>`; the identity is new for every acquisition, so no two terms are ever equal.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -39,6 +40,24 @@ pub enum End {
     Shutdown,
 }
 
+/// Until when the Lease is ours by our own clock: whoever was paused knows it before anybody answers.
+#[derive(Clone)]
+pub struct Validity {
+    renewed: Arc<Mutex<Instant>>,
+    renew: Duration,
+}
+
+impl Validity {
+    /// Whether the last renewal that was answered is not older than the deadline.
+    pub fn holds(&self) -> bool {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < self.renew
+    }
+
+    fn renewed(&self, asked: Instant) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+}
+
 /// A candidate, and after [`Elector::acquire`] the leader.
 pub struct Elector {
     api: Api<Lease>,
@@ -46,18 +65,29 @@ pub struct Elector {
     observed: Option<(LeaseSpec, Instant)>,
     held: Option<Lease>,
     before: Option<String>,
+    validity: Validity,
 }
 
 impl Elector {
     /// A candidate.
     pub fn new(client: Client, config: Config) -> Self {
+        let validity = Validity {
+            renewed: Arc::new(Mutex::new(Instant::now())),
+            renew: config.renew,
+        };
         Self {
             api: Api::namespaced(client, &config.namespace),
             config,
             observed: None,
             held: None,
             before: None,
+            validity,
         }
+    }
+
+    /// Until when the Lease is ours.
+    pub fn validity(&self) -> Validity {
+        self.validity.clone()
     }
 
     /// Waits until this process leads; the term, and the term that it replaced. `None` when the process should end first.
@@ -66,8 +96,10 @@ impl Elector {
             if *shutdown.borrow() {
                 return None;
             }
+            let asked = Instant::now();
             match timeout(self.config.renew, self.try_acquire()).await {
                 Ok(Ok(true)) => {
+                    self.validity.renewed(asked);
                     let term = self.held.as_ref().map(term_of).unwrap_or_default();
                     tracing::info!(term, "leading");
                     return Some((term, self.before.take()));
@@ -91,7 +123,10 @@ impl Elector {
             let left = self.config.renew.saturating_sub(renewed.elapsed());
             let asked = Instant::now();
             match timeout(left, self.renew()).await {
-                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(true)) => {
+                    renewed = asked;
+                    self.validity.renewed(asked);
+                }
                 Ok(Ok(false)) => {
                     tracing::warn!("somebody else has the Lease");
                     return End::Lost;
