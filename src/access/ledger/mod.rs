@@ -111,6 +111,10 @@ impl Ledger {
     }
 
     fn open(&mut self, intent: (i64, u32), key: BindingKey, binding: &BindingId, action: Action, adds: &[Grantee]) {
+        // A number is given once in a batch; one that comes twice makes no sense.
+        if self.intents.contains_key(&intent) {
+            return;
+        }
         self.by_owner.entry(key.owner.clone()).or_default().insert(binding.clone());
         self.open_by_binding.entry(binding.clone()).or_default().insert(intent);
         let intended = Intent {
