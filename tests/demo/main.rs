@@ -30,7 +30,7 @@ use crate::install::Install;
 use crate::play::Measured;
 use crate::replay::Replay;
 use crate::screen::Screen;
-use crate::system::{Provider, System, free_port, until};
+use crate::system::{Provider, System, free_port, program, until};
 
 /// Where the demo installs Rolecall: as README says.
 pub const NAMESPACE: &str = "rolecall";
@@ -110,9 +110,9 @@ async fn start(context: Option<&str>, screen: &Screen) -> Result<Cluster, String
         }
         None => {
             programs(); // the first time this builds, and says so
-            screen
-                .step("starts etcd, kube-apiserver and its controllers", async { Cluster::own() })
-                .await
+            // `KEEP` is meant for us: run.sh would keep its folder for good.
+            let start = async { Cluster::own_with(&[("KEEP", "")]) };
+            screen.step("starts etcd, kube-apiserver and its controllers", start).await
         }
     };
     let version = cluster
@@ -175,17 +175,36 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
         play::play(&system, screen, &story, &mut replay, &mut measured).await?;
     }
     play::parts(&system, screen, &mut measured)?;
-    screen.title("What kubectl shows");
-    screen.command("kubectl get rolecall -A");
-    for line in cluster.kubectl(&["get", "rolecall", "-A"]).expect_ok().lines() {
-        screen.line(line);
-    }
+    shows(&system, screen)?;
     println!("\n{measured}");
     if keep {
         keep::explain(&system, &gateway, &controller);
         std::future::pending::<()>().await;
     }
     Ok(())
+}
+
+/// What an admin sees afterwards: without a name in it, and with the right to the journals.
+fn shows(system: &System<'_>, screen: &Screen) -> Result<(), String> {
+    screen.title("What kubectl shows");
+    screen.command("kubectl get rolecall -A");
+    screen.text(&system.cluster.kubectl(&["get", "rolecall", "-A"]).expect_ok());
+    screen.command("kubectl rolecall status -A");
+    let plugin = std::process::Command::new(program().with_file_name("kubectl-rolecall"))
+        .args(["status", "-A"])
+        .env("KUBECONFIG", system.cluster.kubeconfig())
+        .output()
+        .map_err(|e| format!("kubectl-rolecall: {e}"))?;
+    let said = String::from_utf8_lossy(&plugin.stdout);
+    screen.text(&said);
+    let who = ["oidc:grace.okta@example.com", "entra:jyoung@contoso.example"];
+    match who.iter().all(|name| said.contains(name)) {
+        true => Ok(()),
+        false => Err(format!(
+            "kubectl rolecall status does not show who has access: {}",
+            String::from_utf8_lossy(&plugin.stderr)
+        )),
+    }
 }
 
 /// A provider's token in a Secret; the token.

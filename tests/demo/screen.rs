@@ -34,6 +34,13 @@ impl Screen {
         println!("  {text}");
     }
 
+    /// What a command printed.
+    pub fn text(&self, text: &str) {
+        for line in text.trim_end().lines() {
+            println!("{}", format!("  {line}").trim_end());
+        }
+    }
+
     /// A command as an admin would type it.
     pub fn command(&self, text: &str) {
         println!("  {}", self.paint("2", &format!("$ {text}")));

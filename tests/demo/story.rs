@@ -49,7 +49,7 @@ fn scene(says: &'static str, part: Part, then: &'static [bool]) -> Scene {
 pub fn okta() -> Story {
     Story {
         name: "okta",
-        title: "Okta: who is in its group Backend may view the namespace backend (docs/samples/rolemapping.yaml)",
+        title: "Okta: its group Backend, by name, may view the namespace backend",
         columns: &[
             Column {
                 head: "ada",
@@ -74,7 +74,7 @@ pub fn okta() -> Story {
             scene("test probe; looks a user up", UpTo("lookup of an unknown user"), &[NO, NO, NO]),
             scene("creates ada and grace", UpTo("create a second user"), &[NO, NO, NO]),
             scene(
-                "a duplicate is refused; updates ada; group",
+                "a duplicate is refused; updates; empty group",
                 UpTo("rename sent with every membership change"),
                 &[NO, NO, NO],
             ),
@@ -98,6 +98,7 @@ pub fn okta() -> Story {
             scene("deactivates ada (PUT)", UpTo("deactivate by PUT"), &[NO, YES, NO]),
             scene("unlinks the group (DELETE)", UpTo("unlink the group"), &[NO, NO, NO]),
             scene("asks for it: gone", UpTo("the group is gone"), &[NO, NO, NO]),
+            scene("pushes it anew, with grace in it", Own(okta_group_anew), &[NO, YES, NO]),
         ],
     }
 }
@@ -106,7 +107,7 @@ pub fn okta() -> Story {
 pub fn entra() -> Story {
     Story {
         name: "entra",
-        title: "Entra ID: by its own id of the group, edit in team=payments; by a filter, view in payments-audit (docs/samples/clusterrolemapping.yaml)",
+        title: "Entra ID: its group, by id, may edit where team=payments; by a filter, view payments-audit",
         columns: &[
             Column {
                 head: "joy edit",
@@ -162,6 +163,7 @@ pub fn entra() -> Story {
                 UpTo("the name is free again"),
                 &[NO, NO, NO],
             ),
+            scene("adds that person to the group", Own(entra_member), &[YES, YES, NO]),
         ],
     }
 }
@@ -234,4 +236,25 @@ fn okta_group_renamed() -> Value {
 
 fn okta_group_renamed_back() -> Value {
     okta_group("group renamed back", "Backend")
+}
+
+fn okta_group_anew() -> Value {
+    json!({
+        "name": "group anew", "method": "POST", "path": "/Groups", "status": [201], "expect": {"displayName": "Backend"},
+        "body": {
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "Backend",
+            "members": [{"value": "{grace}", "display": "grace.okta@example.com"}],
+        },
+    })
+}
+
+fn entra_member() -> Value {
+    let member = json!([{"$ref": null, "value": "{joy2}"}]);
+    json!({
+        "name": "member", "method": "PATCH", "path": "/Groups/{pay}", "status": [200, 204],
+        "body": {
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+            "Operations": [{"op": "Add", "path": "members", "value": member}],
+        },
+    })
 }

@@ -13,6 +13,7 @@ mod journey;
 mod kit;
 mod loss;
 mod lost_writes;
+mod plugin;
 mod policies;
 mod provider;
 mod proxy;
