@@ -175,7 +175,7 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
         play::play(&system, screen, &story, &mut replay, &mut measured).await?;
     }
     play::parts(&system, screen, &mut measured)?;
-    shows(&system, screen)?;
+    shows(&system, screen).await?;
     println!("\n{measured}");
     if keep {
         keep::explain(&system, &gateway, &controller);
@@ -184,26 +184,44 @@ async fn run(cluster: &Cluster, screen: &Screen, keep: bool) -> Result<(), Strin
     Ok(())
 }
 
-/// What an admin sees afterwards: without a name in it, and with the right to the journals.
-fn shows(system: &System<'_>, screen: &Screen) -> Result<(), String> {
+/// What an admin sees afterwards: without a name in it, and with the right to the journals. Statuses and outcomes are written within a second.
+async fn shows(system: &System<'_>, screen: &Screen) -> Result<(), String> {
+    let mappings = [
+        ("rolemapping", Some("backend"), "backend-view"),
+        ("clusterrolemapping", None, "payments-edit"),
+        ("clusterrolemapping", None, "payments-audit"),
+    ];
+    let settled = || async {
+        let said = plugin(system);
+        let all = mappings
+            .iter()
+            .all(|(kind, namespace, name)| system.status(kind, *namespace, name)["people"] == 1);
+        all && !said.contains("under way")
+            && ["oidc:grace.okta@example.com", "entra:jyoung@contoso.example"]
+                .iter()
+                .all(|who| said.contains(who))
+    };
     screen.title("What kubectl shows");
+    let seen = screen
+        .step("waits for statuses and records", until(Duration::from_secs(10), settled))
+        .await;
     screen.command("kubectl get rolecall -A");
     screen.text(&system.cluster.kubectl(&["get", "rolecall", "-A"]).expect_ok());
     screen.command("kubectl rolecall status -A");
-    let plugin = std::process::Command::new(program().with_file_name("kubectl-rolecall"))
+    screen.text(&plugin(system));
+    seen.map_err(|()| "neither the statuses nor kubectl rolecall status show who has access".to_owned())
+}
+
+/// What the plugin says, or why it says nothing.
+fn plugin(system: &System<'_>) -> String {
+    let ran = std::process::Command::new(program().with_file_name("kubectl-rolecall"))
         .args(["status", "-A"])
         .env("KUBECONFIG", system.cluster.kubeconfig())
-        .output()
-        .map_err(|e| format!("kubectl-rolecall: {e}"))?;
-    let said = String::from_utf8_lossy(&plugin.stdout);
-    screen.text(&said);
-    let who = ["oidc:grace.okta@example.com", "entra:jyoung@contoso.example"];
-    match who.iter().all(|name| said.contains(name)) {
-        true => Ok(()),
-        false => Err(format!(
-            "kubectl rolecall status does not show who has access: {}",
-            String::from_utf8_lossy(&plugin.stderr)
-        )),
+        .output();
+    match ran {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => format!("kubectl-rolecall: {error}"),
     }
 }
 
