@@ -1,10 +1,21 @@
-//! What the cluster shows of our bindings, and what an earlier term left open. Nothing is written here.
+//! What the cluster shows of our bindings, and what an earlier term left open. Only a new term's first writes, which grant nothing, are made here.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+
+use super::apply::{Answer, Verb, Write};
 use super::engine::Engine;
 use super::work::Unsettled;
 use crate::access::binding::Observed;
+use crate::access::key::BindingKey;
 use crate::access::ledger::{Action, BindingId};
 use crate::access::names::{identify, is_known};
+
+/// How often, and how many at once, names are made to stand at the start of a term.
+const STAND_TRIES: u32 = 25;
+const STAND_AT_ONCE: usize = 32;
 
 impl Engine {
     /// Bindings with our labels came, changed or went.
@@ -49,10 +60,66 @@ impl Engine {
         }
     }
 
+    /// Makes the names of POSTs stand that an earlier term left without an outcome, as bindings that grant nothing: from then on such a POST can
+    /// only fail, wherever it is held. Bounded; what does not come to stand here is settled later, as everything that is unsettled.
+    pub(super) async fn stand_names(&mut self) {
+        let seen: Vec<String> = self.world.bindings.items().keys().cloned().collect();
+        self.bindings_changed(&seen);
+        let open = self.access.snapshot();
+        let created = open
+            .state
+            .open_intents()
+            .filter(|(_, intent)| intent.action == Action::Create)
+            .map(|(_, intent)| intent.key.clone());
+        let there = |key: &BindingKey| self.world.namespaces.get(&key.namespace).is_some_and(|n| !n.terminating);
+        let mut left: BTreeSet<BindingKey> = created.filter(|key| !self.observed.contains_key(key) && there(key)).collect();
+        for _ in 0..STAND_TRIES {
+            if left.is_empty() {
+                return;
+            }
+            let writes = left.iter().map(|key| {
+                let id = self.id_of(key);
+                let verb = Verb::Post(self.body(key, "", &[], None));
+                let write = Write {
+                    namespace: id.namespace,
+                    name: id.name,
+                    verb,
+                };
+                let (key, writer) = (key.clone(), self.writer.clone());
+                async move { (key, writer.write(&write).await, format!("{}/{}", write.namespace, write.name)) }
+            });
+            let answers: Vec<_> = stream::iter(writes.collect::<Vec<_>>())
+                .buffer_unordered(STAND_AT_ONCE)
+                .collect()
+                .await;
+            for (key, answer, name) in answers {
+                match answer {
+                    Answer::Written(object) | Answer::Other(object) => {
+                        left.remove(&key);
+                        self.world.bindings.put(name.clone(), (*object).clone());
+                        self.note(&name, Observed::of(&object));
+                        if self.observed.contains_key(&key) {
+                            self.tombstones.insert(key);
+                        }
+                    }
+                    // The fence may not have seen our Lease yet.
+                    Answer::Fenced(_) | Answer::Unknown(_) => {}
+                    Answer::Gone | Answer::Refused(_) | Answer::NamespaceGoing => drop(left.remove(&key)),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Intents that an earlier term left open: what they wrote may be there, or may still come.
     pub(super) fn open_intents(&mut self) {
         let ledger = self.access.snapshot();
         for (_, intent) in ledger.state.open_intents() {
+            if self.tombstones.contains(&intent.key) {
+                self.settled(&intent.key);
+                self.queue.add(intent.key.clone());
+                continue;
+            }
             let unsettled = match (self.observed.get(&intent.key), intent.action) {
                 (None, Action::Create) => Some(Unsettled::Post),
                 (None, Action::Update) => None,

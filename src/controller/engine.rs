@@ -36,6 +36,9 @@ use crate::ops::lease::Validity;
 /// How often the access policy's file is looked at, and deletions are.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How long a new term may take to make the names of lost POSTs stand.
+const STANDING: Duration = Duration::from_secs(2);
+
 /// Why a term ended before its Lease did.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -186,10 +189,6 @@ pub async fn run(
         fence: format!("{}-fence", args.fullname),
     };
     let old = before.unwrap_or_else(|| "nobody/0".to_owned());
-    if !fence::settled(&client, &probe, &old, &term, 250).await {
-        tracing::warn!("the fence was not seen to refuse the old term");
-    }
-    tokio::time::sleep(args.fence_delay).await;
     let mut engine = Engine {
         installation: Installation {
             class: args.class.clone(),
@@ -234,6 +233,13 @@ pub async fn run(
         lease_asked: false,
         index_told: HashMap::new(),
     };
+    // Before anything else, and before the fence is waited for: what stands here grants nothing, and a POST that got lost cannot pass it any more.
+    // Whatever holds such a write up must not hold up revocations: the rest is settled as any other lost write.
+    let _ = tokio::time::timeout(STANDING, engine.stand_names()).await;
+    if !fence::settled(&engine.client, &probe, &old, &engine.term, 250).await {
+        tracing::warn!("the fence was not seen to refuse the old term");
+    }
+    tokio::time::sleep(engine.args.fence_delay).await;
     let ended = engine.lead(&mut changes, &memory).await;
     if let Err(Error::Lost(journal, loss)) = &ended {
         start::tell_loss(&engine.client, &engine.world, &engine.args.class, journal, loss).await;
@@ -325,7 +331,7 @@ impl Engine {
         loop {
             // Whoever was paused must not write again, not even before it is told.
             if !self.validity.holds() {
-                return Err(Error::SteppedDown("no renewal of the Lease was answered in time".to_owned()));
+                return Err(Error::SteppedDown("no renewal was answered in time".to_owned()));
             }
             self.catch_up()?;
             self.look();
