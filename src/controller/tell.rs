@@ -24,6 +24,9 @@ use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource};
 /// Of very many people a part is enough to say that some are refused.
 const PEOPLE_CHECKED: usize = 2_000;
 
+/// When a status that says that something is under way is compared again.
+const PROGRESS: Duration = Duration::from_millis(500);
+
 struct Comparison {
     shown: Value,
     wanted: Wanted,
@@ -63,6 +66,10 @@ impl Engine {
             else {
                 continue;
             };
+            // What is under way ends by a write, an answer or a time: whatever it is, the status must not stay behind.
+            if progressing(&wanted.status) {
+                self.status_due.insert(target.clone(), now + PROGRESS);
+            }
             match self.pacer.due(&target, &shown, &wanted.status, now) {
                 Ok(false) => {}
                 Err(later) => {
@@ -269,6 +276,12 @@ impl Engine {
             .filter(|(_, person)| policy.subject(&person.username).is_err())
             .count()
     }
+}
+
+/// Whether a status says that something is under way.
+fn progressing(status: &Value) -> bool {
+    let mut all = status["conditions"].as_array().into_iter().flatten();
+    all.any(|c| c["type"] == conditions::RECONCILING && c["status"] == "True")
 }
 
 fn target(key: &MappingKey) -> Target {

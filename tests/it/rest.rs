@@ -135,7 +135,13 @@ async fn at_rest_and_over_restarts_nothing_is_written() {
     let since = jiff::Timestamp::now();
     tokio::time::sleep(Duration::from_secs(30)).await;
     let some = written(&system, since);
-    assert!(some.is_empty(), "at rest there were {} writes: {some:#?}", some.len());
+    assert!(
+        some.is_empty(),
+        "at rest there were {} writes: {some:#?}\n{:#}\n{}",
+        some.len(),
+        system.status("clusterrolemapping", None, "rest"),
+        system.explain()
+    );
     let renewals = system
         .cluster
         .audit(since)
@@ -314,13 +320,18 @@ async fn every_write_of_a_binding_has_its_records() {
         "{} of {checked} versions are wrong: {wrong:#?}\n{access:#?}",
         wrong.len()
     );
-    // The watch has seen what the audit log has.
-    let audited = system
-        .cluster
-        .audit(since)
-        .into_iter()
-        .filter(|w| w.resource == "rolebindings" && w.namespace.starts_with("recorded-") && !w.dry_run && w.code < 300);
-    let audited = audited.count();
-    assert_eq!(audited, checked, "every write was seen");
+    // The watch has seen what the audit log has. What was in flight at the kill may stand without a good answer.
+    let audited = || {
+        let all = system.cluster.audit(since).into_iter();
+        let ours = all.filter(|w| w.resource == "rolebindings" && w.namespace.starts_with("recorded-") && !w.dry_run);
+        ours.partition::<Vec<Written>, _>(|w| w.code < 300)
+    };
+    let agree = || {
+        let (good, other) = audited();
+        let unanswered = other.iter().filter(|w| w.code >= 499).count();
+        (good.len()..=good.len() + unanswered).contains(&checked)
+    };
+    let _ = until(Duration::from_secs(5), || async { agree() }).await;
+    assert!(agree(), "{checked} versions were seen: {:#?}\n{:#?}", audited(), versions.seen());
     println!("every write of a binding has its records: {checked} of {checked}");
 }

@@ -411,7 +411,9 @@ pub async fn until<F: Future<Output = bool>>(within: Duration, mut so: impl FnMu
         if begun.elapsed() > within {
             return Err(());
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Soon at first; later it must not take the processor from what it waits for.
+        let pause = (begun.elapsed() / 20).clamp(Duration::from_millis(5), Duration::from_millis(50));
+        tokio::time::sleep(pause).await;
     }
 }
 
