@@ -33,6 +33,10 @@ impl Directory {
                 true
             }
             Event::SourceEnded { source } => self.end(source),
+            Event::TokensSeen { source, failing } => self.with(source, |s| {
+                s.failing_tokens = failing.as_slice().into();
+                true
+            }),
             Event::Created {
                 source,
                 kind,

@@ -21,6 +21,13 @@ pub enum Event {
         /// The source's name.
         source: String,
     },
+    /// Which tokens of the source cannot be used, as a gateway finds them: for the admin to see. Empty: all can.
+    TokensSeen {
+        /// The source's name.
+        source: String,
+        /// One entry a token.
+        failing: Vec<FailingToken>,
+    },
     /// A user or group was created.
     Created {
         /// The source's name.
@@ -69,6 +76,16 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         request: String,
     },
+}
+
+/// A token that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailingToken {
+    /// Its name in `spec.push.tokens`.
+    pub name: String,
+    /// What is wrong, for people; never anything of the token itself.
+    pub why: String,
 }
 
 /// What a number stands for.

@@ -19,7 +19,7 @@ use imbl::OrdMap;
 use crate::scim::fold;
 
 pub use changes::{Change, What};
-pub use event::{Event, Kind};
+pub use event::{Event, FailingToken, Kind};
 pub use resource::{Attributes, Gone, Resource};
 pub use source::Source;
 

@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::changes::{Change, Log};
-use super::event::Kind;
+use super::event::{FailingToken, Kind};
 use super::fold;
 use super::resource::{Gone, Resource};
 
@@ -23,6 +23,7 @@ pub struct Source {
     pub(super) uid: Arc<str>,
     pub(super) next_n: u32,
     pub(super) last_event: Option<Timestamp>,
+    pub(super) failing_tokens: Arc<[FailingToken]>,
     pub(super) resources: OrdMap<u32, Arc<Resource>>,
     pub(super) ids: OrdMap<Uuid, u32>,
     pub(super) user_names: Names,
@@ -45,6 +46,7 @@ impl Source {
             uid: uid.into(),
             next_n,
             last_event: None,
+            failing_tokens: Arc::default(),
             resources: OrdMap::new(),
             ids: OrdMap::new(),
             user_names: OrdSet::new(),
@@ -90,6 +92,11 @@ impl Source {
     /// When the provider last changed something.
     pub fn last_event(&self) -> Option<Timestamp> {
         self.last_event
+    }
+
+    /// The tokens that a gateway found unusable.
+    pub fn failing_tokens(&self) -> &[FailingToken] {
+        &self.failing_tokens
     }
 
     /// The number that the next user or group gets.

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::members::{Edit, Named};
-use crate::directory::{Directory, Event, Kind, Resource, Source, merge};
+use super::tokens::Served;
+use crate::directory::{Directory, Event, FailingToken, Kind, Resource, Source, merge};
 use crate::scim::patch::Op;
 use crate::scim::{Body, ResourceKind, ScimError, fold, patch, resource};
 
@@ -106,6 +107,21 @@ pub(super) fn seen(directory: &Directory, source: &str, uid: &str) -> Option<Eve
             source: source.to_owned(),
             uid: uid.to_owned(),
         })
+}
+
+/// The events that record that a source is served, and which of its tokens cannot be used, if the directory says otherwise.
+pub(super) fn tokens(directory: &Directory, served: &Served) -> Vec<Event> {
+    let known = directory.source(&served.name);
+    let seen = known.is_none().then(|| Event::SourceSeen {
+        source: served.name.to_string(),
+        uid: served.uid.to_string(),
+    });
+    let before = known.map_or(&[] as &[FailingToken], Source::failing_tokens);
+    let tokens = (before != served.failing).then(|| Event::TokensSeen {
+        source: served.name.to_string(),
+        failing: served.failing.clone(),
+    });
+    seen.into_iter().chain(tokens).collect()
 }
 
 type Found = Result<(Vec<Event>, Done), ScimError>;

@@ -1,19 +1,23 @@
 //! Keeps the gateway's journal: opens it, waits for one that is not there yet, and after a loss opens it anew only if it is again what was known.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::args::Args;
+use super::tokens::Served;
 use super::{Gateway, judge, sources};
-use crate::directory::Directory;
+use crate::directory::{Directory, Event, FailingToken};
 use crate::journal::store::Kubernetes;
 use crate::journal::{Error, Journal, Known, Loss, Options, Position, Verdict};
 
 /// Between two attempts to open the journal.
 const AGAIN: Duration = Duration::from_secs(1);
+/// When a gateway says again what another gateway has contradicted.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// How often the sources are compared with what the directory knows of them.
 const COMPARE: Duration = Duration::from_secs(1);
 
@@ -26,6 +30,8 @@ pub(super) struct Keeper {
     expected: Vec<Known>,
     /// Where this process last saw the journal: what comes after must not be behind it.
     last: Option<Position>,
+    /// Which unusable tokens this process recorded last, and when.
+    told: HashMap<Arc<str>, (Vec<FailingToken>, Instant)>,
 }
 
 impl Keeper {
@@ -39,6 +45,7 @@ impl Keeper {
             synced,
             expected,
             last: None,
+            told: HashMap::new(),
         }
     }
 
@@ -102,7 +109,7 @@ impl Keeper {
     }
 
     /// Until the journal is lost; the last position.
-    async fn keep(&self, journal: &Journal<Directory>) -> Position {
+    async fn keep(&mut self, journal: &Journal<Directory>) -> Position {
         let mut position = journal.subscribe();
         loop {
             if let Ok(Ok(lost)) = timeout(COMPARE, position.wait_for(|position| position.loss.is_some())).await {
@@ -131,20 +138,42 @@ impl Keeper {
         }
     }
 
-    /// A source that was deleted and applied again goes on with its directory; that it has another UID is recorded.
-    async fn compare(&self, journal: &Journal<Directory>) {
-        for served in self.gateway.sources.all() {
-            if judge::seen(&journal.snapshot().state, &served.name, &served.uid).is_none() {
+    /// What a source's object and Secrets say, and the directory does not yet: another UID (the directory goes on), tokens that cannot be used.
+    async fn compare(&mut self, journal: &Journal<Directory>) {
+        let sources = self.gateway.sources.all();
+        self.told.retain(|name, _| sources.iter().any(|s| s.name == *name));
+        for served in sources {
+            let now = Instant::now();
+            // Another gateway may see a Secret otherwise for a while: the two do not outdo each other in events.
+            let again = self
+                .told
+                .get(&served.name)
+                .is_none_or(|(failing, at)| *failing != served.failing || now - *at > TOLD_AGAIN);
+            let news = move |directory: &Directory, served: &Served| -> Vec<Event> {
+                let uid = judge::seen(directory, &served.name, &served.uid);
+                let tokens = again.then(|| judge::tokens(directory, served));
+                uid.into_iter().chain(tokens.into_iter().flatten()).collect()
+            };
+            if news(&journal.snapshot().state, &served).is_empty() {
                 continue;
             }
-            let (name, uid) = (served.name.clone(), served.uid.clone());
-            let record = move |directory: &Directory, _: &_| match judge::seen(directory, &name, &uid) {
-                Some(event) => Verdict::Append(vec![event], ()),
-                None => Verdict::Read(()),
+            let judged = served.clone();
+            let record = move |directory: &Directory, _: &_| match news(directory, &judged) {
+                events if events.is_empty() => Verdict::Read(()),
+                events => Verdict::Append(events, ()),
             };
             match journal.submit(record).await {
-                Ok(()) => tracing::info!(source = &*served.name, "the source has another UID; its directory goes on"),
-                Err(error) => tracing::warn!(source = &*served.name, %error, "the source's new UID is not recorded yet"),
+                Ok(()) => {
+                    tracing::info!(
+                        source = &*served.name,
+                        failing = served.failing.len(),
+                        "recorded what the source's object and Secrets say"
+                    );
+                    self.told.insert(served.name.clone(), (served.failing.clone(), now));
+                }
+                Err(error) => {
+                    tracing::warn!(source = &*served.name, %error, "what the source's object and Secrets say is not recorded yet")
+                }
             }
         }
     }

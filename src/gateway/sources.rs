@@ -17,6 +17,7 @@ use super::args::Args;
 use super::tokens::{Credential, Hash, SHORTEST, Served, Sources};
 use crate::api::source::{JournalRef, Token};
 use crate::api::{ScimSource, ScimSourceSpec};
+use crate::directory::FailingToken;
 
 /// The deadline of one GET.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ pub(super) struct Watch {
     listed: Option<BTreeMap<String, Known>>,
     /// Whether a list was complete once.
     complete: bool,
-    hashes: BTreeMap<Key, Option<Hash>>,
+    hashes: BTreeMap<Key, Result<Hash, Unusable>>,
     synced: watch::Sender<Synced>,
 }
 
@@ -51,6 +52,33 @@ pub(super) struct Synced {
     pub(super) done: bool,
     /// What the sources' statuses know of the directory journal.
     pub(super) journals: Vec<JournalRef>,
+}
+
+/// Why a key of a Secret gives no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unusable {
+    NoSecret,
+    NoKey,
+    Short,
+    Unread,
+}
+
+impl Unusable {
+    /// For the admin: what is wrong, and what to do.
+    fn text(self, (secret, key): &Key, namespace: &str) -> String {
+        match self {
+            Self::NoSecret => format!(
+                "there is no Secret {secret:?} in namespace {namespace:?}: kubectl create secret generic {secret} -n {namespace} --from-literal={key}=\"$(openssl rand -hex 32)\""
+            ),
+            Self::NoKey => format!("the Secret {namespace}/{secret} has no key {key:?}"),
+            Self::Short => {
+                format!(
+                    "the Secret {namespace}/{secret} has less than {SHORTEST} characters under {key:?}: openssl rand -hex 32 makes a good token"
+                )
+            }
+            Self::Unread => format!("the Secret {namespace}/{secret} cannot be read; tried again"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +134,7 @@ impl Watch {
                     next = Instant::now() + self.every;
                 }
             }
-            if self.hashes.values().any(Option::is_none) {
+            if self.hashes.values().any(Result::is_err) {
                 next = next.min(Instant::now() + MISSING_AGAIN);
             }
             self.publish();
@@ -180,7 +208,7 @@ impl Watch {
         self.hashes.retain(|key, _| wanted.contains(key));
         let missing = wanted
             .into_iter()
-            .filter(|key| again || self.hashes.get(key).is_none_or(Option::is_none));
+            .filter(|key| again || self.hashes.get(key).is_none_or(Result::is_err));
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, key) in missing {
             names.entry(name).or_default().push(key);
@@ -196,29 +224,30 @@ impl Watch {
         let reads: Vec<_> = reads.buffer_unordered(AT_ONCE).collect().await;
         for (name, keys, read) in reads {
             let data = match read {
-                Ok(Ok(secret)) => secret.and_then(|secret| secret.data).unwrap_or_default(),
-                Ok(Err(error)) => {
-                    tracing::warn!(secret = name, %error, "a Secret cannot be read; its tokens stay as they were");
-                    keys.into_iter().for_each(|key| {
-                        self.hashes.entry((name.clone(), key)).or_default();
+                Ok(Ok(secret)) => secret.map(|secret| secret.data.unwrap_or_default()),
+                failed => {
+                    let error = failed.map_or("not answered in time".to_owned(), |read| {
+                        read.err().map(|e| e.to_string()).unwrap_or_default()
                     });
-                    continue;
-                }
-                Err(_) => {
-                    tracing::warn!(secret = name, "a Secret was not answered in time; its tokens stay as they were");
+                    tracing::warn!(secret = name, error, "a Secret cannot be read; its tokens stay as they were");
+                    for key in keys {
+                        self.hashes.entry((name.clone(), key)).or_insert(Err(Unusable::Unread));
+                    }
                     continue;
                 }
             };
             for key in keys {
-                let hash = data.get(&key).and_then(|secret| Hash::of_secret(&secret.0));
+                let hash = match data.as_ref().map(|data| data.get(&key)) {
+                    None => Err(Unusable::NoSecret),
+                    Some(None) => Err(Unusable::NoKey),
+                    Some(Some(secret)) => Hash::of_secret(&secret.0).ok_or(Unusable::Short),
+                };
                 let id = (name.clone(), key);
                 // said once, not every time
-                if hash.is_none() && self.hashes.get(&id) != Some(&None) {
-                    tracing::warn!(
-                        secret = id.0,
-                        key = id.1,
-                        "no token of {SHORTEST} characters or more is there, and so none is accepted"
-                    );
+                if let Err(why) = hash
+                    && self.hashes.get(&id) != Some(&hash)
+                {
+                    tracing::warn!("a token is not accepted: {}", why.text(&id, &self.namespace));
                 }
                 self.hashes.insert(id, hash);
             }
@@ -229,10 +258,24 @@ impl Watch {
         if !self.complete {
             return;
         }
-        let served = self.known.iter().map(|(name, source)| Served {
-            name: name.as_str().into(),
-            uid: source.uid.as_str().into(),
-            tokens: source.tokens.iter().filter_map(|token| self.credential(name, token)).collect(),
+        let now = Timestamp::now();
+        let served = self.known.iter().map(|(name, source)| {
+            let (mut tokens, mut failing) = (Vec::new(), Vec::new());
+            for token in &source.tokens {
+                match self.credential(token, now) {
+                    Ok(credential) => tokens.push(credential),
+                    Err(why) => failing.push(FailingToken {
+                        name: token.name.clone(),
+                        why,
+                    }),
+                }
+            }
+            Served {
+                name: name.as_str().into(),
+                uid: source.uid.as_str().into(),
+                tokens,
+                failing,
+            }
         });
         self.served.set(served);
         self.synced.send_replace(Synced {
@@ -241,22 +284,20 @@ impl Watch {
         });
     }
 
-    fn credential(&self, source: &str, token: &Token) -> Option<Credential> {
+    /// A token that can be used, or why it cannot.
+    fn credential(&self, token: &Token, now: Timestamp) -> Result<Credential, String> {
         let key = (token.secret_key_ref.name.clone(), token.secret_key_ref.key.clone());
-        let hash = (*self.hashes.get(&key)?)?;
-        let not_after: Option<Timestamp> = match token.not_after.as_deref().map(str::parse) {
-            None => None,
-            Some(Ok(time)) => Some(time),
-            Some(Err(_)) => {
-                tracing::warn!(
-                    source,
-                    token = token.name,
-                    "notAfter is no RFC 3339 time, and so the token is not accepted"
-                );
-                return None;
-            }
-        };
-        Some(Credential { hash, not_after })
+        let hash = self.hashes.get(&key).copied().unwrap_or(Err(Unusable::Unread));
+        let hash = hash.map_err(|why| why.text(&key, &self.namespace))?;
+        let not_after: Option<Timestamp> = token
+            .not_after
+            .as_deref()
+            .map(|text| text.parse().map_err(|_| format!("notAfter {text:?} is no RFC 3339 time")))
+            .transpose()?;
+        match not_after.filter(|end| *end <= now) {
+            Some(end) => Err(format!("it expired at {end}: add a new token, and take this one away")),
+            None => Ok(Credential { hash, not_after }),
+        }
     }
 }
 
@@ -293,6 +334,7 @@ impl Sources {
             name: Arc::from(name),
             uid: Arc::from(uid),
             tokens: tokens.into_iter().collect(),
+            failing: Vec::new(),
         }]);
         sources
     }

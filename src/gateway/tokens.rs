@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use ring::digest;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::directory::FailingToken;
+
 /// The shortest token that is accepted.
 pub const SHORTEST: usize = 32;
 /// The most tokens of one source, as its CRD has it.
@@ -56,6 +58,8 @@ pub struct Served {
     pub uid: Arc<str>,
     /// The tokens of its provider.
     pub tokens: Vec<Credential>,
+    /// Those that cannot be used, for the admin to see.
+    pub failing: Vec<FailingToken>,
 }
 
 /// The sources that are served now.
@@ -117,6 +121,7 @@ mod tests {
             name: name.into(),
             uid: "u".into(),
             tokens,
+            failing: Vec::new(),
         };
         sources.set([
             served(

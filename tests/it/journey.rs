@@ -291,3 +291,64 @@ async fn what_must_not_be_granted_is_refused_and_says_what_is_allowed() {
         .await;
     assert!(message.contains("refused-none"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_says_which_tokens_cannot_be_used_and_what_to_do() {
+    let system = System::install(Cluster::shared(), "tokens").await;
+    let _controller = system.controller();
+    let gateway = system.gateway_with(&["--refresh=1s"], None).await;
+    let _okta = system.source(&gateway.url, "tokens-okta").await;
+    system
+        .until_condition("scimsource", None, "tokens-okta", "Ready", "True", "Succeeded")
+        .await;
+    let with = |tokens: serde_json::Value| {
+        json!({"apiVersion": "rolecall.dev/v1alpha1", "kind": "ScimSource", "metadata": {"name": "tokens-okta"}, "spec": {
+            "class": "tokens", "push": {"tokens": tokens}, "subject": {"username": "user.userName"}, "allowedNamespaces": {"selector": {}},
+        }})
+    };
+    let token = |name: &str, secret: &str| json!({"name": name, "secretKeyRef": {"name": secret, "key": "token"}});
+    let old = json!({"name": "old", "secretKeyRef": {"name": "tokens-okta-token", "key": "token"}, "notAfter": "2026-01-31T00:00:00Z"});
+    // One that works is enough to be ready; what does not work is said.
+    system.apply(&with(json!([token("first", "tokens-okta-token"), token("next", "not-made"), old])));
+    let message = system
+        .until_condition("scimsource", None, "tokens-okta", "Degraded", "True", "TokenUnusable")
+        .await;
+    for text in ["next: ", "kubectl create secret generic not-made -n tokens", "old: it expired"] {
+        assert!(message.contains(text), "{text}: {message}");
+    }
+    // None that works.
+    system.apply(&with(json!([token("next", "not-made")])));
+    system
+        .until_condition("scimsource", None, "tokens-okta", "Ready", "False", "NoUsableToken")
+        .await;
+    // What the message says helps.
+    system
+        .cluster
+        .kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "not-made",
+            "-n",
+            "tokens",
+            "--from-literal=token=0123456789abcdef0123456789abcdef",
+        ])
+        .expect_ok();
+    system
+        .until_condition("scimsource", None, "tokens-okta", "Ready", "True", "Succeeded")
+        .await;
+    let short = [
+        "patch",
+        "secret",
+        "not-made",
+        "-n",
+        "tokens",
+        "-p",
+        "{\"stringData\":{\"token\":\"short\"}}",
+    ];
+    system.cluster.kubectl(&short).expect_ok();
+    let message = system
+        .until_condition("scimsource", None, "tokens-okta", "Ready", "False", "NoUsableToken")
+        .await;
+    assert!(message.contains("less than 32 characters"), "{message}");
+}

@@ -11,7 +11,7 @@ use super::{GROUPS_MAX, Standing, cut, group_status, list, number};
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
 use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
-use crate::directory::Source;
+use crate::directory::{FailingToken, Source};
 
 /// What happened to the journal that a source's data is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,9 @@ pub struct SourceReport<'a> {
     pub suspend: bool,
     /// What is wrong with its spec.
     pub invalid: Option<&'a Refusal>,
-    /// What the directory knows of it; `None`: nothing was pushed yet.
+    /// How many tokens `spec.push` has.
+    pub tokens: usize,
+    /// What the directory knows of it; `None`: no gateway has seen it yet.
     pub source: Option<&'a Source>,
     /// How many active users do not get the username they yield, because somebody else has it.
     pub conflicts: usize,
@@ -49,6 +51,28 @@ pub struct SourceReport<'a> {
     pub unproved: Option<&'a str>,
     /// Where the directory journal stands, as it is to be remembered; at most once a minute another one.
     pub journal: Option<&'a JournalRef>,
+}
+
+impl SourceReport<'_> {
+    fn failing(&self) -> &[FailingToken] {
+        self.source.map_or(&[], Source::failing_tokens)
+    }
+
+    /// Why the provider cannot push at all; `None` if some token can be used.
+    fn unusable(&self) -> Option<String> {
+        let failing = self.failing();
+        (failing.len() >= self.tokens && self.tokens > 0).then(|| {
+            format!(
+                "the provider cannot push, no token can be used: {}; what was granted stays until then",
+                tokens(failing)
+            )
+        })
+    }
+}
+
+fn tokens(failing: &[FailingToken]) -> String {
+    let told: Vec<String> = failing.iter().map(|t| format!("{}: {}", t.name, t.why)).collect();
+    told.join("; ")
 }
 
 /// The status. While the journal is lost, the numbers are those that were last known.
@@ -95,11 +119,17 @@ fn standing(report: &SourceReport<'_>) -> Standing {
         );
         return Standing::Stalled(refusal.reason.to_owned(), message);
     }
+    if let Some(why) = report.unusable() {
+        return Standing::Retrying("NoUsableToken".to_owned(), why);
+    }
     if let Some(why) = report.unproved {
         return Standing::Retrying(
             "DirectoryUnproved".to_owned(),
             format!("the directory could not be proved up to date: {why}; tried again"),
         );
+    }
+    if report.source.is_none() {
+        return Standing::Working("no gateway has said yet that it serves this source".to_owned());
     }
     let reason = if report.suspend { "Suspended" } else { "Succeeded" };
     Standing::Good(reason, summary(report))
@@ -122,6 +152,12 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
         );
         set.push(Set::new(conditions::USERNAME_CONFLICT, "True", "SameUsername", message));
     }
+    // All of them: `Ready` says it. A condition has one reason: people without access come first.
+    let failing = report.failing();
+    if report.nameless == 0 && !failing.is_empty() && report.unusable().is_none() {
+        let message = format!("the provider's other tokens are accepted, but not: {}", tokens(failing));
+        set.push(Set::new(conditions::DEGRADED, "True", "TokenUnusable", message));
+    }
     if report.nameless > 0 {
         let message = format!(
             "spec.subject.username yields no username for {}, who get nothing: {}",
@@ -139,7 +175,7 @@ fn summary(report: &SourceReport<'_>) -> String {
     } else {
         ""
     };
-    let Some(source) = report.source else {
+    let Some(source) = report.source.filter(|s| s.last_event().is_some()) else {
         return format!("nothing pushed yet: let the provider push to {}{suspended}", report.url);
     };
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

@@ -12,6 +12,7 @@ use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, ma
 use crate::api::conditions;
 use crate::api::mapping::MappingStatus;
 use crate::api::source::{JournalRef, ScimSourceStatus};
+use crate::directory::{Event, FailingToken, Source};
 
 fn now() -> Time {
     Time(Timestamp::from_second(1_800_000_000).expect("a time"))
@@ -308,6 +309,7 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         generation: 4,
         suspend: false,
         invalid: None,
+        tokens: 2,
         source: world.directory.source("okta"),
         conflicts: 0,
         nameless: 0,
@@ -319,6 +321,44 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
     };
     change(&mut report);
     source_status(&report, old, &now())
+}
+
+#[test]
+fn tokens_that_cannot_be_used() {
+    let failing = |name: &str| FailingToken {
+        name: name.to_owned(),
+        why: format!("no Secret \"{name}\""),
+    };
+    let check = |tokens: &[&str], expected: &[&str], says: &str| {
+        let mut world = world();
+        world.event(Event::TokensSeen {
+            source: "okta".to_owned(),
+            failing: tokens.iter().map(|name| failing(name)).collect(),
+        });
+        let status = source(&world, &ScimSourceStatus::default(), |_| {});
+        assert_eq!(shown(&status.conditions), expected, "{tokens:?}");
+        assert!(
+            status.conditions.iter().any(|c| c.message.contains(says)),
+            "{:?}",
+            status.conditions
+        );
+        assert_eq!(
+            status.last_event_time.as_deref(),
+            Some("2023-11-14T22:13:00Z"),
+            "the provider said nothing"
+        );
+    };
+    check(&[], &["Ready=True/Succeeded"], "3 users");
+    check(
+        &["old"],
+        &["Ready=True/Succeeded", "Degraded=True/TokenUnusable"],
+        "old: no Secret \"old\"",
+    );
+    check(
+        &["old", "new"],
+        &["Ready=False/NoUsableToken", "Reconciling=True/ProgressingWithRetry"],
+        "old: no Secret \"old\"; new: no Secret \"new\"; what was granted stays",
+    );
 }
 
 #[test]
@@ -339,7 +379,12 @@ fn a_source() {
         "no person's data"
     );
 
-    let empty = source(&world, &old, |r| r.source = None);
+    let unseen = source(&world, &old, |r| r.source = None);
+    assert_eq!(
+        shown(&unseen.conditions),
+        ["Ready=Unknown/Progressing", "Reconciling=True/Progressing"]
+    );
+    let empty = source(&world, &old, |r| r.source = Some(Source::empty()));
     assert_eq!(shown(&empty.conditions), ["Ready=True/Succeeded"]);
     assert!(empty.summary.contains("https://scim.example/scim/v2/okta"), "{}", empty.summary);
 
