@@ -20,6 +20,9 @@ use super::{Error, Stamp, State, StoreError, Verdict};
 
 /// The most requests that one swap carries.
 const CYCLE_MAX: usize = 4096;
+/// A request with more bytes of events than this is applied when it stands, not when it is judged: applying 200,000 members takes longer than
+/// all the rest, and meanwhile another writer's small swap would be first, again and again.
+const LARGE: usize = 64 * 1024;
 
 /// What a request said when it was judged.
 pub(super) enum Judged<E> {
@@ -106,6 +109,16 @@ pub(super) struct Appender<S: State> {
     fenced: bool,
 }
 
+/// What was judged, and becomes one swap.
+struct Drafted<S: State> {
+    /// After the events of all that were judged but those of `late`.
+    state: S,
+    time: Timestamp,
+    judged: usize,
+    /// The events of the last request, a large one, and where each stands.
+    late: Option<(Vec<S::Event>, Vec<(i64, u32)>)>,
+}
+
 /// What to do after an attempt.
 enum Next {
     Deliver,
@@ -171,7 +184,8 @@ impl<S: State> Appender<S> {
             self.pace().await;
             self.shared.leave_room().await;
             let base = self.shared.base().await;
-            let (state, time, judged) = self.judge(&base);
+            let drafted = self.judge(&base);
+            let judged = drafted.judged;
             if self.queue.is_empty() {
                 return;
             }
@@ -187,7 +201,7 @@ impl<S: State> Appender<S> {
                 }
                 continue;
             }
-            match self.append(&base, state, time, false).await {
+            match self.append(&base, drafted, false).await {
                 Next::Deliver => return self.deliver(judged),
                 Next::Fail(error) => return self.fail(judged, &error),
                 Next::Again => self.guard().await,
@@ -227,9 +241,9 @@ impl<S: State> Appender<S> {
         }
     }
 
-    /// Judges as many of the queue as fit a swap, each seeing the effects of those before it. Returns the state after them, the
-    /// swap's time, and how many were judged; who asks for too much is answered at once.
-    fn judge(&mut self, base: &Base<S>) -> (S, Timestamp, usize) {
+    /// Judges as many of the queue as fit a swap, each seeing the effects of those before it; a large one is the last. Who asks for too
+    /// much is answered at once.
+    fn judge(&mut self, base: &Base<S>) -> Drafted<S> {
         let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or(base.snapshot.time);
         let time = now.max(base.snapshot.time);
         let mut state = S::clone(&base.snapshot.state);
@@ -241,8 +255,8 @@ impl<S: State> Appender<S> {
             writer: self.writer.clone(),
         };
         self.draft.clear();
-        let mut judged = 0;
-        while judged < self.queue.len() && self.draft.len() < SEGMENT_MAX {
+        let (mut judged, mut late) = (0, None);
+        while judged < self.queue.len() && self.draft.len() < SEGMENT_MAX && late.is_none() {
             let pending = &mut self.queue[judged];
             let (offset, ordinal) = self.draft.next();
             (stamp.index, stamp.ordinal) = (first + offset, ordinal);
@@ -251,16 +265,21 @@ impl<S: State> Appender<S> {
                 Judged::Panicked => Some(Error::Closed),
                 Judged::Read => None,
                 Judged::Append(events) => {
-                    let placed = |offset, ordinal, event: &S::Event| {
-                        (stamp.index, stamp.ordinal) = (first + offset, ordinal);
-                        state.apply(&stamp, event);
-                    };
-                    self.draft.add(&events, placed).err().map(|_| Error::TooLarge)
+                    let (before, mut places) = (self.draft.len(), Vec::with_capacity(events.len()));
+                    let added = self.draft.add(&events, |offset, ordinal, _| places.push((first + offset, ordinal)));
+                    if added.is_ok() && self.draft.len() - before > LARGE {
+                        late = Some((events, places));
+                    } else if added.is_ok() {
+                        apply(&mut state, &mut stamp, &events, &places);
+                    }
+                    added.err().map(|_| Error::TooLarge)
                 }
             };
             match refused {
                 None => {
-                    pending.render(&state);
+                    if late.is_none() {
+                        pending.render(&state);
+                    }
                     judged += 1;
                 }
                 Some(error) => {
@@ -270,7 +289,22 @@ impl<S: State> Appender<S> {
                 }
             }
         }
-        (state, time, judged)
+        Drafted { state, time, judged, late }
+    }
+
+    /// The swap stands: what was left for now is applied and answered.
+    fn complete(&mut self, drafted: &mut Drafted<S>) {
+        let Some((events, places)) = drafted.late.take() else { return };
+        let mut stamp = Stamp {
+            index: 0,
+            ordinal: 0,
+            time: drafted.time,
+            writer: self.writer.clone(),
+        };
+        apply(&mut drafted.state, &mut stamp, &events, &places);
+        if let Some(pending) = self.queue.get_mut(drafted.judged - 1) {
+            pending.render(&drafted.state);
+        }
     }
 
     /// A GET of the root for those that append nothing, while one of them still waits.
@@ -288,12 +322,12 @@ impl<S: State> Appender<S> {
     }
 
     /// Writes the draft after `base`.
-    async fn append(&mut self, base: &Base<S>, state: S, time: Timestamp, wait: bool) -> Next {
+    async fn append(&mut self, base: &Base<S>, mut drafted: Drafted<S>, wait: bool) -> Next {
         let spec = &base.root.spec;
         let nonce = nonce();
         let signature = Signature {
             journal: self.shared.store.name(),
-            time,
+            time: drafted.time,
             writer: &self.shared.options.writer,
             nonce: &nonce,
         };
@@ -315,11 +349,16 @@ impl<S: State> Appender<S> {
         self.bucket.take();
         match self.shared.settle(base, &swap.spec, &nonce).await {
             Outcome::Stored(root) => {
+                self.complete(&mut drafted);
+                let Drafted { state, time, .. } = drafted;
                 let links = swap.segments.into_iter().map(|segment| segment.link);
                 self.shared.commit(base, *root, state, time, swap.taken, links).await;
                 Next::Deliver
             }
-            Outcome::Ours => Next::Deliver,
+            Outcome::Ours => {
+                self.complete(&mut drafted);
+                Next::Deliver
+            }
             Outcome::Lost => Next::Lost,
             Outcome::Moved => Next::Again,
             Outcome::Failed(error) => Next::Fail(error),
@@ -336,8 +375,13 @@ impl<S: State> Appender<S> {
             self.shared.leave_room().await;
             let base = self.shared.base().await;
             self.draft = Draft::wait();
-            let state = S::clone(&base.snapshot.state);
-            match self.append(&base, state, base.snapshot.time, true).await {
+            let drafted = Drafted {
+                state: S::clone(&base.snapshot.state),
+                time: base.snapshot.time,
+                judged: 0,
+                late: None,
+            };
+            match self.append(&base, drafted, true).await {
                 Next::Lost | Next::Again => self.guard().await,
                 Next::Deliver | Next::Fail(_) => return, // the append that follows meets the same failure, and answers with it
             }
@@ -350,6 +394,14 @@ impl<S: State> Appender<S> {
 
     fn fail(&mut self, judged: usize, error: &Error) {
         self.queue.drain(..judged).for_each(|pending| pending.fail(error.clone()));
+    }
+}
+
+/// Applies events where they stand.
+fn apply<S: State>(state: &mut S, stamp: &mut Stamp, events: &[S::Event], places: &[(i64, u32)]) {
+    for (event, place) in events.iter().zip(places) {
+        (stamp.index, stamp.ordinal) = *place;
+        state.apply(stamp, event);
     }
 }
 

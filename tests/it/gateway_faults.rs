@@ -223,8 +223,8 @@ async fn a_thousand_members_come_one_patch_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_of_20_000_is_put_beside_small_writes_and_shrinks_by_one_small_write() {
-    const MANY: u32 = 20_000;
+async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_write() {
+    const MANY: u32 = 200_000;
     let system = System::install(Cluster::shared(), "large").await;
     let _controller = system.controller();
     let (one, two) = (system.gateway().await, system.gateway().await);
