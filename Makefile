@@ -32,7 +32,7 @@ test: ## All tests, on a real control plane (built once, about 7 minutes on two 
 	$(CARGO) test --locked
 
 demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=name: on your cluster; KEEP=1: stay up)
-	$(CARGO) build --locked --bins
+	$(CARGO) build --locked --bins --example demo
 	@$(CARGO) run --locked --quiet --example demo
 
 cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster/kubeconfig
