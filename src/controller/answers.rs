@@ -69,7 +69,12 @@ impl Engine {
                 self.world.bindings.remove(&full);
                 self.by_name.remove(&full);
                 self.observed.remove(&key);
-                self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
+                // what was to grow is gone: nobody was granted anything
+                if matches!(purpose, Purpose::Grant(_)) {
+                    self.void(purpose);
+                } else {
+                    self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
+                }
             }
             Answer::Other(object) => {
                 let found = Observed::of(&object);
