@@ -249,7 +249,11 @@ impl Judge<'_, '_> {
             if !under_way {
                 let subject = SubjectRef::user(&**username);
                 let (class, why, replacement) = self.judge(held, wanted.is_some()).unwrap_or_else(|| {
-                    let why = self.view.why(&held.source, Some(held.via), Cause::Vanished);
+                    let cause = match self.view.namespaces.contains_key(&self.key.namespace) {
+                        true => Cause::Vanished,
+                        false => Cause::NamespaceGone,
+                    };
+                    let why = self.view.why(&held.source, Some(held.via), cause);
                     (Class::Other, why, Replacement::None)
                 });
                 plan.records.push(Removal {
