@@ -79,6 +79,8 @@ pub enum Done {
     Lease(Result<bool, String>),
     /// Mappings and sources that may have been deleted.
     Deletions(Vec<super::ends::Found>),
+    /// Whether the directory has the end of a source.
+    SourceEnded(String, bool),
 }
 
 /// One term.
@@ -100,6 +102,7 @@ pub struct Engine {
     pub(super) sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
     pub(super) source_versions: HashMap<Arc<str>, (String, i64)>,
     pub(super) ended_sources: BTreeSet<Arc<str>>,
+    pub(super) absent_sources: BTreeMap<String, Instant>,
     pub(super) namespaces: Namespaces,
     pub(super) usernames: Usernames,
     pub(super) owners: BTreeMap<MappingKey, Owner>,
@@ -213,6 +216,7 @@ pub async fn run(
         source_versions: HashMap::new(),
         ended_sources: BTreeSet::new(),
         namespaces: Namespaces::new(),
+        absent_sources: BTreeMap::new(),
         usernames: Usernames::default(),
         owners: BTreeMap::new(),
         observed: BTreeMap::new(),
