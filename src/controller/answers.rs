@@ -28,12 +28,23 @@ impl Engine {
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
             Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),
-            Done::Lease(answer) => {
+            Done::Lease(answer, refused) => {
                 self.lease_asked = false;
-                if answer == Ok(false) {
-                    return Err(Error::SteppedDown(
-                        "the API server's fence refused a write, and the Lease is another's".to_owned(),
-                    ));
+                match answer {
+                    Ok(false) => {
+                        return Err(Error::SteppedDown(
+                            "the API server refused a write, and the Lease is another's".to_owned(),
+                        ));
+                    }
+                    Ok(true) => {
+                        self.must_delete.extend(refused.iter().cloned());
+                        refused.into_iter().for_each(|key| self.queue.add(key));
+                    }
+                    Err(_) => refused.iter().for_each(|key| self.queue.retry(key.clone(), Instant::now())),
+                }
+                // what was refused after that GET began
+                if !self.to_delete.is_empty() {
+                    self.ask_lease();
                 }
             }
         }
@@ -110,7 +121,10 @@ impl Engine {
                 self.queue.retry(key.clone(), Instant::now());
                 again = false;
             }
-            Answer::Refused(message) => again = self.refused(&key, &write, purpose, &message),
+            Answer::Refused(message) => {
+                self.refused(&key, &write, purpose, &message);
+                again = false;
+            }
             Answer::NamespaceGoing => {
                 self.void(purpose);
                 again = false;
@@ -191,8 +205,8 @@ impl Engine {
         }
     }
 
-    /// Kubernetes refuses. Whether to look again at once.
-    fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) -> bool {
+    /// Kubernetes refuses.
+    fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) {
         let message: String = message.chars().take(1024).collect();
         let failure = |human| Failure {
             refusal: Refusal::new("WriteRefused", format!("{key}: {message}")),
@@ -200,11 +214,13 @@ impl Engine {
         };
         match purpose {
             Purpose::Remove(_) | Purpose::Settle => {
-                // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again.
+                // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again. But no fence judges a DELETE: first the
+                // Lease has to show that this is not a leader of the past, whose view of who is to go is old.
                 tracing::warn!(binding = %key, message, "a write that grants nothing was refused");
-                if matches!(write.verb, Verb::Put(_)) && self.must_delete.insert(key.clone()) {
+                if matches!(write.verb, Verb::Put(_)) && !self.must_delete.contains(key) {
+                    self.to_delete.insert(key.clone());
                     self.ask_lease();
-                    return true;
+                    return;
                 }
                 self.fails(key, failure(false));
                 self.queue.retry(key.clone(), Instant::now());
@@ -218,7 +234,6 @@ impl Engine {
                 self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
             }
         }
-        false
     }
 
     pub(super) fn fails(&mut self, key: &BindingKey, failure: Failure) {
@@ -239,6 +254,7 @@ impl Engine {
         if std::mem::replace(&mut self.lease_asked, true) {
             return;
         }
+        let refused = std::mem::take(&mut self.to_delete);
         let (client, namespace, name, term) = (
             self.client.clone(),
             self.args.namespace.clone(),
@@ -247,11 +263,12 @@ impl Engine {
         );
         self.spawn(async move {
             let asked = tokio::time::timeout(Duration::from_secs(5), lease::shows(&client, &namespace, &name, &term)).await;
-            Done::Lease(match asked {
+            let answer = match asked {
                 Ok(Ok(shows)) => Ok(shows),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("no answer".to_owned()),
-            })
+            };
+            Done::Lease(answer, refused)
         });
     }
 }
