@@ -16,6 +16,16 @@ use crate::access::policy::Refusal;
 use crate::access::status::Failure;
 use crate::ops::lease;
 
+/// What RBAC says when `bind` is missing names the rights that would do as well, but not the one that is meant.
+fn what_to_do(message: &str) -> &'static str {
+    match message.contains("attempting to grant RBAC permissions not currently held") {
+        true => {
+            "Rolecall may not bind this role: list it in accessPolicy (Helm value) and run helm upgrade, or take it out of spec.grants; Kubernetes says: "
+        }
+        false => "",
+    }
+}
+
 impl Engine {
     /// Takes in what ended.
     ///
@@ -209,7 +219,7 @@ impl Engine {
     fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) {
         let message: String = message.chars().take(1024).collect();
         let failure = |human| Failure {
-            refusal: Refusal::new("WriteRefused", format!("{key}: {message}")),
+            refusal: Refusal::new("WriteRefused", format!("{key}: {}{message}", what_to_do(&message))),
             human,
         };
         match purpose {

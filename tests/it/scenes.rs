@@ -230,8 +230,10 @@ async fn the_access_policy_shrinks_before_a_revocation() {
     // Who could have stayed cannot be granted it again, and the mapping says so.
     for group in ["disabled", "leaves"] {
         let message = scene.says(group, "Stalled", "WriteRefused").await;
-        println!("the mapping says: {message}");
-        assert!(message.contains(lent), "{message}");
+        assert!(
+            message.contains(lent) && message.contains("list it in accessPolicy (Helm value)"),
+            "{message}"
+        );
     }
     assert!(!scene.system.may(&user("cy"), "list", &scene.places[0]).await);
     // It is tried again now and then (also whenever somebody changes a role, as other tests do), not in a loop: that would be hundreds.
