@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::cause::joined;
 use super::key::{BindingKey, MappingKey};
 use super::ledger::{Grantee, Ledger};
 use super::mapping::Mapping;
@@ -13,8 +14,8 @@ use super::select::Selected;
 use super::shard::{Layout, Prefix, SUBJECTS_MAX};
 use super::targets::{Namespaces, Targets};
 use super::usernames::Usernames;
-use super::why::{Cause, Event, GroupRef, Why};
-use crate::directory::{Directory, Resource, Source};
+use super::why::{Cause, GroupRef, Why};
+use crate::directory::{Directory, Source};
 
 /// How far what a source says can be acted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,16 +181,11 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Why a person is granted something: the newest of what the directory says of the person and the group.
+    /// Why a person is granted something.
     pub(super) fn why_member(&self, grantee: &Grantee) -> Why {
-        let event = self.directory.source(&grantee.source).map(|source| {
-            let newest = [source.get(grantee.n), source.get(grantee.via)]
-                .into_iter()
-                .flatten()
-                .max_by_key(|r| r.version);
-            newest.map(|resource| said(resource)).unwrap_or_default()
-        });
-        self.why(&grantee.source, Some(grantee.via), Cause::Member(event.unwrap_or_default()))
+        let source = self.directory.source(&grantee.source);
+        let event = source.map(|source| joined(source, grantee.n, grantee.via)).unwrap_or_default();
+        self.why(&grantee.source, Some(grantee.via), Cause::Member(event))
     }
 }
 
@@ -214,13 +210,6 @@ fn grantee(key: &PersonKey, person: &Person) -> Grantee {
         user: person.id,
         n: key.n,
         via: person.via,
-    }
-}
-
-pub(super) fn said(resource: &Resource) -> Event {
-    Event {
-        index: resource.changed(),
-        request: resource.request.to_string(),
     }
 }
 

@@ -2,7 +2,8 @@
 //! happen now is in `gate`.
 
 use super::binding::{Observed, SubjectRef};
-use super::desired::{Desired, Owner, SourceState, View, said};
+use super::cause::{left, said};
+use super::desired::{Desired, Owner, SourceState, View};
 use super::key::BindingKey;
 use super::ledger::{BindingId, Grantee};
 use super::names;
@@ -248,7 +249,11 @@ impl Judge<'_, '_> {
             if !under_way {
                 let subject = SubjectRef::user(&**username);
                 let (class, why, replacement) = self.judge(held, wanted.is_some()).unwrap_or_else(|| {
-                    let why = self.view.why(&held.source, Some(held.via), Cause::Vanished);
+                    let cause = match self.view.namespaces.contains_key(&self.key.namespace) {
+                        true => Cause::Vanished,
+                        false => Cause::NamespaceGone,
+                    };
+                    let why = self.view.why(&held.source, Some(held.via), cause);
                     (Class::Other, why, Replacement::None)
                 });
                 plan.records.push(Removal {
@@ -325,23 +330,16 @@ impl Judge<'_, '_> {
     }
 
     /// The person is none of the mapping's people.
-    fn not_meant(&self, held: &Grantee, mut groups: impl Iterator<Item = u32>) -> Cause {
+    fn not_meant(&self, held: &Grantee, groups: impl Iterator<Item = u32>) -> Cause {
         let Some(source) = self.view.directory.source(&held.source) else {
             return Cause::LeftGroups(Event::default());
         };
         let above = source.ancestors(held.n);
-        if groups.any(|group| above.contains(group)) {
+        let groups: Vec<u32> = groups.collect();
+        if groups.iter().any(|group| above.contains(*group)) {
             return Cause::NoUsername(source.get(held.n).map(|user| said(user)).unwrap_or_default());
         }
-        let event = match (source.get(held.via), source.gone(held.via)) {
-            (Some(group), _) => said(group),
-            (None, Some(gone)) => Event {
-                index: gone.index,
-                request: gone.request.to_string(),
-            },
-            (None, None) => Event::default(),
-        };
-        Cause::LeftGroups(event)
+        Cause::LeftGroups(left(source, held.n, held.via, &groups))
     }
 
     /// The person is one of the mapping's people, but is not to be in this binding under this name.

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod binding;
+mod cause;
 pub mod deletion;
 pub mod desired;
 pub mod diff;

@@ -1,6 +1,6 @@
 //! The people of one mapping: who is in its groups, active, and has a username. Kept up at the cost of what changed, in the order of their shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -139,15 +139,14 @@ impl People {
         let listed = || selected.groups.iter().find(|(s, _)| **s == *source).map(|(name, _)| name.clone());
         let Some(name) = known.or_else(listed) else { return touched };
         let Some(now) = directory.source(source) else {
-            for n in affected {
-                self.set(&name, n, None, None, &mut touched);
-            }
+            self.forget(&name, affected, &mut touched);
             return touched;
         };
         if affected.len() > FEW {
             self.many(&name, now, usernames, selected, affected, &mut touched);
             return touched;
         }
+        let mut nameless = RoaringBitmap::new();
         for n in affected {
             let via = || {
                 // a user knows its groups: that is less than the groups' users
@@ -161,31 +160,29 @@ impl People {
                     via: via()?,
                 })
             });
-            self.set(&name, n, now.get(n).map(|user| user.id), person, &mut touched);
+            match id_of(now, n) {
+                Some(id) => self.set(&name, n, &id, person, &mut touched),
+                None => drop(nameless.insert(n)),
+            }
         }
+        self.forget(&name, &nameless, &mut touched);
         touched
     }
 
-    /// Goes over to another selection of groups: looks at the people of groups that came, went, or stand elsewhere in the order.
+    /// Goes over to another selection of groups: looks at the people of groups that came or went, at the cost of these. Who left such a group in the same
+    /// changes is not among its people any more, and is no less [`affected`]: [`People::update`] looks at them.
     pub fn reselect(&mut self, directory: &Directory, usernames: &Usernames, before: &Selected, after: &Selected) -> Vec<PersonKey> {
         let mut touched = Vec::new();
-        let sources: std::collections::BTreeSet<&Arc<str>> = before.groups.iter().chain(&after.groups).map(|(source, _)| source).collect();
+        let sources: BTreeSet<&Arc<str>> = before.groups.iter().chain(&after.groups).map(|(source, _)| source).collect();
         for name in sources {
-            let (old, new): (Vec<u32>, Vec<u32>) = (before.of(name).collect(), after.of(name).collect());
+            let (old, new): (BTreeSet<u32>, BTreeSet<u32>) = (before.of(name).collect(), after.of(name).collect());
             if old == new {
                 continue;
             }
-            let came = new.iter().filter(|n| !old.contains(n)).copied();
-            let went: RoaringBitmap = old.iter().filter(|n| !new.contains(n)).copied().collect();
-            let mut affected = directory.source(name).map(|source| source.all_members(came)).unwrap_or_default();
-            // who was here through a group that does not count any more: it may be deleted, and have no members to ask for
-            if !went.is_empty() {
-                let through = self
-                    .people
-                    .iter()
-                    .filter(|(key, person)| key.source == *name && went.contains(person.via));
-                affected.extend(through.map(|(key, _)| key.n));
-            }
+            let affected = match directory.source(name) {
+                Some(source) => source.all_members(old.symmetric_difference(&new).copied()),
+                None => self.numbers.get(name).cloned().unwrap_or_default(),
+            };
             touched.extend(self.update(directory, usernames, after, name, &affected));
         }
         touched
@@ -218,25 +215,25 @@ impl People {
                     username: username.clone(),
                     via: group,
                 };
-                self.set(name, n, Some(user.id), Some(person), touched);
+                self.set(name, n, &user.id, Some(person), touched);
             }
         }
+        let mut nameless = RoaringBitmap::new();
         for n in gone {
-            self.set(name, n, source.get(n).map(|user| user.id), None, touched);
+            match id_of(source, n) {
+                Some(id) => self.set(name, n, &id, None, touched),
+                None => drop(nameless.insert(n)),
+            }
         }
+        self.forget(name, &nameless, touched);
     }
 
-    fn set(&mut self, source: &Arc<str>, n: u32, id: Option<Uuid>, person: Option<Person>, touched: &mut Vec<PersonKey>) {
+    fn set(&mut self, source: &Arc<str>, n: u32, id: &Uuid, person: Option<Person>, touched: &mut Vec<PersonKey>) {
         let was_here = self.numbers.get(source).is_some_and(|numbers| numbers.contains(n));
         if !was_here && person.is_none() {
             return;
         }
-        let key = match id {
-            Some(id) => Some(PersonKey::new(source, n, &id)),
-            // deleted: the id is not in the directory any more
-            None => self.people.keys().find(|key| key.n == n && key.source == *source).cloned(),
-        };
-        let Some(key) = key else { return };
+        let key = PersonKey::new(source, n, id);
         match person {
             Some(person) => {
                 if self.people.get(&key).is_some_and(|old| **old == person) {
@@ -254,6 +251,26 @@ impl People {
         }
         touched.push(key);
     }
+
+    /// Takes out people of whose numbers nobody knows the id any more: their source ended, or they were deleted so long ago that no tombstone is left. Only
+    /// for these everybody is looked at, and once for all of them.
+    fn forget(&mut self, source: &Arc<str>, numbers: &RoaringBitmap, touched: &mut Vec<PersonKey>) {
+        let Some(known) = self.numbers.get_mut(source).filter(|known| !known.is_disjoint(numbers)) else {
+            return;
+        };
+        *known -= numbers;
+        let gone = self.people.keys().filter(|key| key.source == *source && numbers.contains(key.n));
+        let gone: Vec<PersonKey> = gone.cloned().collect();
+        for key in &gone {
+            self.people.remove(key);
+        }
+        touched.extend(gone);
+    }
+}
+
+/// The id behind a number, also of somebody who was deleted.
+fn id_of(source: &Source, n: u32) -> Option<Uuid> {
+    source.get(n).map(|user| user.id).or_else(|| source.gone(n).map(|gone| gone.id))
 }
 
 /// The users of a source whose memberships, activity or existence the changes concern. Complete over any number of changes: the part of a path from

@@ -51,7 +51,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "c", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Cause {
-    /// The person is an active member of the group: the newest of what the directory says of either.
+    /// The person is an active member of the group: the newest change that took part in it.
     Member(Event),
     /// What the person is to hold was taken out of the binding by somebody else.
     Restored,

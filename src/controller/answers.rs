@@ -16,6 +16,16 @@ use crate::access::policy::Refusal;
 use crate::access::status::Failure;
 use crate::ops::lease;
 
+/// What RBAC says when `bind` is missing names the rights that would do as well, but not the one that is meant.
+fn what_to_do(message: &str) -> &'static str {
+    match message.contains("attempting to grant RBAC permissions not currently held") {
+        true => {
+            "Rolecall may not bind this role: list it in accessPolicy (Helm value) and run helm upgrade, or take it out of spec.grants; Kubernetes says: "
+        }
+        false => "",
+    }
+}
+
 impl Engine {
     /// Takes in what ended.
     ///
@@ -27,12 +37,24 @@ impl Engine {
             Done::Granting(done) => return self.granting_done(done),
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
-            Done::Lease(answer) => {
+            Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),
+            Done::Lease(answer, refused) => {
                 self.lease_asked = false;
-                if answer == Ok(false) {
-                    return Err(Error::SteppedDown(
-                        "the API server's fence refused a write, and the Lease is another's".to_owned(),
-                    ));
+                match answer {
+                    Ok(false) => {
+                        return Err(Error::SteppedDown(
+                            "the API server refused a write, and the Lease is another's".to_owned(),
+                        ));
+                    }
+                    Ok(true) => {
+                        self.must_delete.extend(refused.iter().cloned());
+                        refused.into_iter().for_each(|key| self.queue.add(key));
+                    }
+                    Err(_) => refused.iter().for_each(|key| self.queue.retry(key.clone(), Instant::now())),
+                }
+                // what was refused after that GET began
+                if !self.to_delete.is_empty() {
+                    self.ask_lease();
                 }
             }
         }
@@ -69,7 +91,12 @@ impl Engine {
                 self.world.bindings.remove(&full);
                 self.by_name.remove(&full);
                 self.observed.remove(&key);
-                self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
+                // what was to grow is gone: nobody was granted anything
+                if matches!(purpose, Purpose::Grant(_)) {
+                    self.void(purpose);
+                } else {
+                    self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
+                }
             }
             Answer::Other(object) => {
                 let found = Observed::of(&object);
@@ -104,7 +131,10 @@ impl Engine {
                 self.queue.retry(key.clone(), Instant::now());
                 again = false;
             }
-            Answer::Refused(message) => again = self.refused(&key, &write, purpose, &message),
+            Answer::Refused(message) => {
+                self.refused(&key, &write, purpose, &message);
+                again = false;
+            }
             Answer::NamespaceGoing => {
                 self.void(purpose);
                 again = false;
@@ -185,20 +215,22 @@ impl Engine {
         }
     }
 
-    /// Kubernetes refuses. Whether to look again at once.
-    fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) -> bool {
+    /// Kubernetes refuses.
+    fn refused(&mut self, key: &BindingKey, write: &Write, purpose: Purpose, message: &str) {
         let message: String = message.chars().take(1024).collect();
         let failure = |human| Failure {
-            refusal: Refusal::new("WriteRefused", format!("{key}: {message}")),
+            refusal: Refusal::new("WriteRefused", format!("{key}: {}{message}", what_to_do(&message))),
             human,
         };
         match purpose {
             Purpose::Remove(_) | Purpose::Settle => {
-                // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again.
+                // `bind` may be gone, or the role: a DELETE needs neither, and what may stay is granted again. But no fence judges a DELETE: first the
+                // Lease has to show that this is not a leader of the past, whose view of who is to go is old.
                 tracing::warn!(binding = %key, message, "a write that grants nothing was refused");
-                if matches!(write.verb, Verb::Put(_)) && self.must_delete.insert(key.clone()) {
+                if matches!(write.verb, Verb::Put(_)) && !self.must_delete.contains(key) {
+                    self.to_delete.insert(key.clone());
                     self.ask_lease();
-                    return true;
+                    return;
                 }
                 self.fails(key, failure(false));
                 self.queue.retry(key.clone(), Instant::now());
@@ -212,7 +244,6 @@ impl Engine {
                 self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
             }
         }
-        false
     }
 
     pub(super) fn fails(&mut self, key: &BindingKey, failure: Failure) {
@@ -233,6 +264,7 @@ impl Engine {
         if std::mem::replace(&mut self.lease_asked, true) {
             return;
         }
+        let refused = std::mem::take(&mut self.to_delete);
         let (client, namespace, name, term) = (
             self.client.clone(),
             self.args.namespace.clone(),
@@ -241,11 +273,12 @@ impl Engine {
         );
         self.spawn(async move {
             let asked = tokio::time::timeout(Duration::from_secs(5), lease::shows(&client, &namespace, &name, &term)).await;
-            Done::Lease(match asked {
+            let answer = match asked {
                 Ok(Ok(shows)) => Ok(shows),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("no answer".to_owned()),
-            })
+            };
+            Done::Lease(answer, refused)
         });
     }
 }

@@ -107,6 +107,8 @@ impl Writer {
                         Answer::Other(found)
                     }
                 }
+                // what a POST misses is what it names: the role
+                Answer::Gone if matches!(write.verb, Verb::Post(_)) => Answer::Refused(message),
                 other => other,
             },
             422 if message.contains(&format!("'{}'", self.fence)) => Answer::Fenced(message),

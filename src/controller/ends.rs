@@ -1,6 +1,8 @@
 //! Mappings and sources that are no longer there: whether that counts as a deletion, and what follows. No finalizers: the ledger remembers, and GETs prove.
 
-use tokio::time::timeout;
+use std::collections::BTreeMap;
+
+use tokio::time::{Instant, timeout};
 
 use super::deletion::{self, Shown};
 use super::engine::{Done, Engine};
@@ -45,11 +47,17 @@ impl Engine {
                 absent.push((Who::Mapping(key.clone()), seen.clone()));
             }
         }
-        for (name, seen) in ledger.state.sources() {
-            if self.world.sources.get(name).is_none() {
+        let gone = |name: &str| self.world.sources.get(name).is_none() && !self.ended_sources.contains(name);
+        let now = Instant::now();
+        let mut since = BTreeMap::new();
+        for (name, seen) in ledger.state.sources().filter(|(name, _)| gone(name)) {
+            let first = self.absent_sources.get(name).copied().unwrap_or(now);
+            since.insert(name.to_owned(), first);
+            if first + self.args.replace_delay <= now {
                 absent.push((Who::Source(name.to_owned()), seen.clone()));
             }
         }
+        self.absent_sources = since;
         if absent.is_empty() {
             return;
         }
@@ -125,23 +133,35 @@ impl Engine {
 
     fn end_source(&mut self, name: String) {
         tracing::info!(source = name, "deleted: its directory ends, and what it gave goes");
-        self.recorder.now(Record::SourceEnded { name: name.clone() });
         self.ended_sources.insert(name.as_str().into());
         self.evaluate_users_of(&name.as_str().into());
         let concerned: Vec<_> = self.observed.keys().cloned().collect();
         concerned.into_iter().for_each(|key| self.queue.add(key));
         let directory = self.directory.clone();
         self.spawn(async move {
+            let source = name.clone();
             let ended = directory
-                .submit(move |state, _| match state.source(&name) {
-                    Some(_) => Verdict::Append(vec![DirectoryEvent::SourceEnded { source: name.clone() }], ()),
+                .submit(move |state, _| match state.source(&source) {
+                    Some(_) => Verdict::Append(vec![DirectoryEvent::SourceEnded { source: source.clone() }], ()),
                     None => Verdict::Read(()),
                 })
                 .await;
-            if let Err(error) = ended {
+            if let Err(error) = &ended {
                 tracing::warn!(%error, "the end of a source is not recorded yet");
             }
-            Done::Deletions(Vec::new())
+            Done::SourceEnded(name, ended.is_ok())
         });
+    }
+
+    /// The directory comes first: after a crash between the two the ledger still knows the source, and it ends again. The other way round, the name would
+    /// not start fresh, as nobody would know any more that its directory was to end.
+    pub(super) fn source_ended(&mut self, name: &str, recorded: bool) {
+        match recorded {
+            // one that is there again was recorded as seen meanwhile
+            true if self.ended_sources.contains(name) => self.recorder.now(Record::SourceEnded { name: name.to_owned() }),
+            true => {}
+            // until it is tried again, nothing of it is granted, and only whom it disabled or deleted loses anything
+            false => drop(self.ended_sources.remove(name)),
+        }
     }
 }

@@ -75,10 +75,12 @@ pub enum Done {
     Granting(super::work::GrantingDone),
     /// A status.
     Status(StatusTarget, Result<serde_json::Value, String>),
-    /// Whether we still lead.
-    Lease(Result<bool, String>),
+    /// Whether we still lead, and which revocations were refused before that was asked.
+    Lease(Result<bool, String>, BTreeSet<BindingKey>),
     /// Mappings and sources that may have been deleted.
     Deletions(Vec<super::ends::Found>),
+    /// Whether the directory has the end of a source.
+    SourceEnded(String, bool),
 }
 
 /// One term.
@@ -100,6 +102,7 @@ pub struct Engine {
     pub(super) sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
     pub(super) source_versions: HashMap<Arc<str>, (String, i64)>,
     pub(super) ended_sources: BTreeSet<Arc<str>>,
+    pub(super) absent_sources: BTreeMap<String, Instant>,
     pub(super) namespaces: Namespaces,
     pub(super) usernames: Usernames,
     pub(super) owners: BTreeMap<MappingKey, Owner>,
@@ -108,6 +111,7 @@ pub struct Engine {
     pub(super) queue: Queue,
     pub(super) unsettled: HashMap<BindingKey, Unsettled>,
     pub(super) tombstones: BTreeSet<BindingKey>,
+    pub(super) to_delete: BTreeSet<BindingKey>,
     pub(super) must_delete: BTreeSet<BindingKey>,
     pub(super) waiting: BTreeMap<BindingKey, Instant>,
     pub(super) granting: Granting,
@@ -212,6 +216,7 @@ pub async fn run(
         sources: BTreeMap::new(),
         source_versions: HashMap::new(),
         ended_sources: BTreeSet::new(),
+        absent_sources: BTreeMap::new(),
         namespaces: Namespaces::new(),
         usernames: Usernames::default(),
         owners: BTreeMap::new(),
@@ -220,6 +225,7 @@ pub async fn run(
         queue: Queue::default(),
         unsettled: HashMap::new(),
         tombstones: BTreeSet::new(),
+        to_delete: BTreeSet::new(),
         must_delete: BTreeSet::new(),
         waiting: BTreeMap::new(),
         granting: Granting::default(),

@@ -402,6 +402,11 @@ impl Engine {
                 .filter(|k| names.contains(&k.namespace))
                 .for_each(|k| self.queue.add(k));
         }
+        // What a namespace took along is recorded as gone: while it was going, its bindings were not looked at.
+        let ledger = self.access.snapshot();
+        for name in names.iter().filter(|name| !self.namespaces.contains_key(*name)) {
+            ledger.state.in_namespace(name).for_each(|key| self.queue.add(key));
+        }
         self.statuses_soon();
     }
 

@@ -73,6 +73,10 @@ pub struct Args {
     /// After a start, a mapping or source that is absent counts as deleted only when so long has passed: a restore may be running.
     #[arg(long, env = "ROLECALL_ABSENCE_DELAY", default_value = "60s", value_parser = seconds)]
     pub absence_delay: Duration,
+    /// A source that is gone counts as deleted only when it has been gone for so long: applied again before that (`kubectl replace --force`, a restore), it
+    /// goes on with its directory.
+    #[arg(long, env = "ROLECALL_REPLACE_DELAY", default_value = "5s", value_parser = seconds)]
+    pub replace_delay: Duration,
     /// How long an empty binding stands that keeps the name of a lost POST, once that POST's term is over.
     #[arg(long, env = "ROLECALL_TOMBSTONE_DELAY", default_value = "120s", value_parser = seconds)]
     pub tombstone_delay: Duration,

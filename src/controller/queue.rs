@@ -15,6 +15,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub struct Queue {
     due: BTreeSet<BindingKey>,
     later: BTreeSet<(Instant, BindingKey)>,
+    /// The same by binding: each waits for one time at most.
+    at: HashMap<BindingKey, Instant>,
     tries: HashMap<BindingKey, u32>,
     busy: HashSet<BindingKey>,
     again: HashSet<BindingKey>,
@@ -30,9 +32,21 @@ impl Queue {
         }
     }
 
-    /// Looks at a binding at a later time.
+    /// Looks at a binding at a later time, unless it is looked at before: then it is decided anew whether there is more to wait for.
     pub fn add_at(&mut self, key: BindingKey, at: Instant) {
+        match self.at.get(&key) {
+            Some(sooner) if *sooner <= at => return,
+            Some(_) => self.forget_later(&key),
+            None => {}
+        }
+        self.at.insert(key.clone(), at);
         self.later.insert((at, key));
+    }
+
+    fn forget_later(&mut self, key: &BindingKey) {
+        if let Some(at) = self.at.remove(key) {
+            self.later.remove(&(at, key.clone()));
+        }
     }
 
     /// Looks at a binding again after a failure, later each time.
@@ -40,7 +54,7 @@ impl Queue {
         let tries = self.tries.entry(key.clone()).or_insert(0);
         let wait = BACKOFF.0.saturating_mul(1 << (*tries).min(10)).min(BACKOFF.1);
         *tries += 1;
-        self.later.insert((now + wait, key));
+        self.add_at(key, now + wait);
     }
 
     /// A binding went well: the next failure is the first.
@@ -52,10 +66,13 @@ impl Queue {
     pub fn take(&mut self, now: Instant) -> BTreeSet<BindingKey> {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.later.pop_first() {
+                self.at.remove(&key);
                 self.add(key);
             }
         }
-        std::mem::take(&mut self.due)
+        let due = std::mem::take(&mut self.due);
+        due.iter().for_each(|key| self.forget_later(key));
+        due
     }
 
     /// When to look next, if nothing else happens.
@@ -124,6 +141,23 @@ mod tests {
         queue.end(&key("a"));
         assert_eq!(queue.take(now), BTreeSet::from([key("a")]));
         assert_eq!(queue.pending(&MappingKey::cluster_role_mapping("m")), 0);
+    }
+
+    #[test]
+    fn what_is_looked_at_sooner_is_not_pending_any_more() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let owner = MappingKey::cluster_role_mapping("m");
+        let seconds = |n| now + Duration::from_secs(n);
+        for n in [30, 40, 20] {
+            queue.add_at(key("a"), seconds(n));
+        }
+        queue.add_at(key("b"), seconds(30));
+        assert_eq!((queue.pending(&owner), queue.next(now)), (2, Some(seconds(20))));
+        queue.add(key("a"));
+        assert_eq!(queue.take(now), BTreeSet::from([key("a")]));
+        assert_eq!((queue.pending(&owner), queue.next(now)), (1, Some(seconds(30))));
+        assert_eq!(queue.take(seconds(30)), BTreeSet::from([key("b")]));
+        assert_eq!((queue.pending(&owner), queue.next(now)), (0, None));
     }
 
     #[test]

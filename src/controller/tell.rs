@@ -140,6 +140,8 @@ impl Engine {
                 ))
             }
             "rolemappings" => {
+                // in a terminating namespace we touch nothing
+                self.namespaces.get(&target.namespace).filter(|place| !place.terminating)?;
                 let object = self.world.mappings.get(&format!("{}/{}", target.namespace, target.name))?;
                 let old = object.status.clone().unwrap_or_default();
                 let new = self.mapping_status(

@@ -154,6 +154,7 @@ impl Engine {
                 if let Some(owner) = self.owners.get_mut(&key.owner) {
                     owner.failing.remove(&key);
                 }
+                self.must_delete.remove(&key);
                 self.queue.well(&key);
             }
             Op::Wait => {

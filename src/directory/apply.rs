@@ -15,17 +15,27 @@ use super::{Directory, REMEMBERED, fold, merge};
 
 /// Where an event stands.
 #[derive(Clone, Copy)]
-struct At {
+struct At<'a> {
     index: i64,
     ordinal: u32,
     time: Timestamp,
+    request: &'a Arc<str>,
 }
 
 impl Directory {
     /// Applies one event: the `ordinal`-th of the batch `index`, stamped with `time`. An event that means nothing here (unknown
     /// source or number, a number given twice) changes nothing and is counted.
     pub fn apply(&mut self, index: i64, ordinal: u32, time: Timestamp, event: &Event) {
-        let at = At { index, ordinal, time };
+        let request: Arc<str> = match event {
+            Event::Created { request, .. } | Event::Changed { request, .. } | Event::Deleted { request, .. } => request.as_str().into(),
+            Event::SourceSeen { .. } | Event::SourceEnded { .. } => "".into(),
+        };
+        let at = At {
+            index,
+            ordinal,
+            time,
+            request: &request,
+        };
         self.last = (index, ordinal.saturating_add(1));
         let known = match event {
             Event::SourceSeen { source, uid } => {
@@ -44,22 +54,22 @@ impl Directory {
                 n,
                 attributes,
                 members,
-                request,
-            } => self.with(source, |s| s.create(at, *kind, *id, *n, attributes, members, request)),
+                ..
+            } => self.with(source, |s| s.create(at, *kind, *id, *n, attributes, members)),
             Event::Changed {
                 source,
                 n,
                 merge,
                 add,
                 remove,
-                request,
-            } => self.with(source, |s| s.change(at, *n, merge, add, remove, request)),
-            Event::Deleted { source, n, request } => self.with(source, |s| s.delete(at, *n, request)),
+                ..
+            } => self.with(source, |s| s.change(at, *n, merge, add, remove)),
+            Event::Deleted { source, n, .. } => self.with(source, |s| s.delete(at, *n)),
         };
         self.ignored += u64::from(!known);
     }
 
-    fn seen(&mut self, at: At, name: &str, uid: &str) {
+    fn seen(&mut self, at: At<'_>, name: &str, uid: &str) {
         if let Some(source) = self.sources.get_mut(name) {
             if *source.uid != *uid {
                 Arc::make_mut(source).uid = uid.into();
@@ -84,8 +94,7 @@ impl Directory {
 }
 
 impl Source {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
-    fn create(&mut self, at: At, kind: Kind, id: Uuid, n: u32, attributes: &Map<String, Value>, members: &[u32], request: &str) -> bool {
+    fn create(&mut self, at: At<'_>, kind: Kind, id: Uuid, n: u32, attributes: &Map<String, Value>, members: &[u32]) -> bool {
         if n < self.next_n || n == u32::MAX || self.ids.contains_key(&id) {
             return false;
         }
@@ -109,7 +118,7 @@ impl Source {
             version: (at.index, at.ordinal),
             born: at.index,
             name_since: at.index,
-            request: request.into(),
+            request: at.request.clone(),
             since: Vec::new(),
         };
         self.index(&resource);
@@ -121,7 +130,7 @@ impl Source {
         true
     }
 
-    fn change(&mut self, at: At, n: u32, patch: &Map<String, Value>, add: &[u32], remove: &[u32], request: &str) -> bool {
+    fn change(&mut self, at: At<'_>, n: u32, patch: &Map<String, Value>, add: &[u32], remove: &[u32]) -> bool {
         let Some(before) = self.resources.get(&n).cloned() else {
             return false;
         };
@@ -143,7 +152,7 @@ impl Source {
         if changed.is_empty() && !moved {
             return true;
         }
-        let mut after = touched(&before, at, request);
+        let mut after = touched(&before, at);
         if !changed.is_empty() {
             for key in changed {
                 match after.since.iter_mut().find(|(name, _)| **name == *key) {
@@ -168,7 +177,7 @@ impl Source {
         true
     }
 
-    fn delete(&mut self, at: At, n: u32, request: &str) -> bool {
+    fn delete(&mut self, at: At<'_>, n: u32) -> bool {
         let Some(resource) = self.resources.remove(&n) else {
             return false;
         };
@@ -183,7 +192,7 @@ impl Source {
             for group in groups.iter() {
                 leave(&mut self.members, group, n);
                 if let Some(resource) = self.resources.get(&group) {
-                    let after = touched(resource, at, request);
+                    let after = touched(resource, at);
                     self.resources.insert(group, Arc::new(after));
                 }
                 self.record(at, group, Kind::Group, members_changed(Vec::new(), vec![n]), false);
@@ -203,7 +212,7 @@ impl Source {
                 name: resource.name.clone(),
                 index: at.index,
                 time: at.time,
-                request: request.into(),
+                request: at.request.clone(),
             },
             n,
         );
@@ -211,7 +220,7 @@ impl Source {
     }
 
     /// Takes members in and out; says whether anything changed. Numbers that stand for nobody are not taken in.
-    fn change_members(&mut self, at: At, group: u32, add: &[u32], remove: &[u32]) -> bool {
+    fn change_members(&mut self, at: At<'_>, group: u32, add: &[u32], remove: &[u32]) -> bool {
         let before = self.members.get(&group);
         let has = |n: &u32| before.is_some_and(|members| members.contains(*n));
         let gone: RoaringBitmap = remove.iter().copied().filter(has).collect();
@@ -283,13 +292,14 @@ impl Source {
         }
     }
 
-    fn record(&mut self, at: At, n: u32, kind: Kind, what: What, said_by_provider: bool) {
+    fn record(&mut self, at: At<'_>, n: u32, kind: Kind, what: What, said_by_provider: bool) {
         self.log.push(Change {
             index: at.index,
             n,
             kind,
             what,
             said_by_provider,
+            request: at.request.clone(),
         });
     }
 
@@ -306,15 +316,11 @@ impl Source {
 
 // === the parts ===
 
-fn touched(resource: &Resource, at: At, request: &str) -> Resource {
+fn touched(resource: &Resource, at: At<'_>) -> Resource {
     Resource {
         modified: at.time,
         version: (at.index, at.ordinal),
-        request: if *resource.request == *request {
-            resource.request.clone()
-        } else {
-            request.into()
-        },
+        request: at.request.clone(),
         ..resource.clone()
     }
 }

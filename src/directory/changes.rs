@@ -23,6 +23,8 @@ pub struct Change {
     pub what: What,
     /// The provider disabled or deleted the person: what this removes is never held.
     pub said_by_provider: bool,
+    /// The request that caused it; empty if unknown.
+    pub request: Arc<str>,
 }
 
 /// What happened to a user or group.
@@ -34,9 +36,9 @@ pub enum What {
     Attributes,
     /// Direct members came or went; so also for each group of a user or group that is deleted, before the deletion itself.
     Members {
-        /// Who came.
+        /// Who came, in order.
         add: Arc<[u32]>,
-        /// Who went.
+        /// Who went, in order.
         remove: Arc<[u32]>,
     },
     /// It is gone.
@@ -79,6 +81,11 @@ impl Log {
             self.members -= oldest.weight();
             self.floor = self.floor.max(oldest.index);
         }
+    }
+
+    /// What is remembered, the newest first.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &Change> {
+        self.entries.iter().rev()
     }
 
     /// Every change of a later batch than `index`; `None` if some are forgotten.

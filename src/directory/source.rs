@@ -201,6 +201,11 @@ impl Source {
         self.log.since(index)
     }
 
+    /// The newest changes, the newest first: as many as are remembered.
+    pub fn newest_changes(&self) -> impl Iterator<Item = &Change> {
+        self.log.newest()
+    }
+
     /// What is remembered of a deleted user or group.
     pub fn gone(&self, n: u32) -> Option<&Gone> {
         self.gone.get(&n).map(AsRef::as_ref)

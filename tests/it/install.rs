@@ -61,6 +61,13 @@ impl<'a> Install<'a> {
 
     /// Installs, or upgrades what is there, and waits until the API server enforces the policies.
     pub async fn on(self, cluster: &Cluster) -> Installed {
+        let installed = self.put(cluster).await;
+        installed.wait_for_policies(cluster).await;
+        installed
+    }
+
+    /// The same without waiting: once a controller has led, it is the fence that answers.
+    pub async fn put(self, cluster: &Cluster) -> Installed {
         let chart = root().join("charts/rolecall");
         let (class, crds) = (format!("class={}", json!(self.class)), format!("crds.enabled={}", self.crds));
         let mut args = vec!["upgrade", "--install", self.release, "-n", self.namespace, "--create-namespace"];
@@ -84,7 +91,6 @@ impl<'a> Install<'a> {
             fullname,
         };
         installed.read_access_policy(cluster);
-        installed.wait_for_policies(cluster).await;
         installed
     }
 }

@@ -4,6 +4,7 @@
 mod chart;
 mod cluster;
 mod docs;
+mod ends;
 mod fencing;
 mod gateway;
 mod gateway_faults;
@@ -18,6 +19,7 @@ mod policies;
 mod provider;
 mod proxy;
 mod rest;
+mod scenes;
 mod system;
 mod tidy;
 mod webhook;

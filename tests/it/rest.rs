@@ -10,7 +10,7 @@ use crate::kit::{Record, Version, Versions, bindings, records, until_led, until_
 use crate::system::{Provider, System, until};
 
 /// What our two processes wrote since then, without renewals of the Lease and dry runs; refused writes are among them.
-fn written(system: &System<'_>, since: jiff::Timestamp) -> Vec<Written> {
+pub fn written(system: &System<'_>, since: jiff::Timestamp) -> Vec<Written> {
     let prefix = format!(
         "system:serviceaccount:{}:{}-",
         system.installed.namespace, system.installed.fullname
@@ -31,7 +31,7 @@ fn written(system: &System<'_>, since: jiff::Timestamp) -> Vec<Written> {
 }
 
 /// Waits until nothing was written for some seconds: outcomes are recorded, statuses are up to date, garbage is gone.
-async fn comes_to_rest(system: &System<'_>) {
+pub async fn comes_to_rest(system: &System<'_>) {
     let quiet = until(Duration::from_secs(60), || async {
         let since = jiff::Timestamp::now();
         tokio::time::sleep(Duration::from_secs(5)).await;

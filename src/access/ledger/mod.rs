@@ -207,6 +207,19 @@ impl Ledger {
         ids.filter_map(|id| Some((id, self.key(id)?)))
     }
 
+    /// The bindings in a namespace, those of open intents among them.
+    pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = BindingKey> {
+        let first = BindingId {
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let held = self.bindings.range(first.clone()..).map(|(id, _)| id);
+        let open = self.open_by_binding.range(first..).map(|(id, _)| id);
+        let here = move |id: &&BindingId| id.namespace == namespace;
+        let ids = held.take_while(here).chain(open.take_while(here));
+        ids.filter_map(|id| self.key(id))
+    }
+
     /// The mappings that have bindings or open intents, known or not.
     pub fn owners(&self) -> impl Iterator<Item = &MappingKey> {
         self.by_owner.keys()

@@ -145,6 +145,30 @@ fn a_binding_with_an_open_intent_is_not_forgotten() {
 }
 
 #[test]
+fn what_is_in_a_namespace_is_found_without_looking_at_the_others() {
+    let elsewhere = |namespace: &str, mut event: Event| {
+        if let Event::Intent { binding, .. } = &mut event {
+            binding.namespace = namespace.to_owned();
+        }
+        event
+    };
+    let ledger = fold(&[
+        (1, intent(0, "b", &["ada"])),
+        (1, intent(1, "c", &["ada"])),
+        (1, elsewhere("team", intent(2, "z", &["ada"]))),
+        (1, elsewhere("team-a2", intent(3, "a", &["ada"]))),
+        (2, outcome(1, 0, done())),
+        (2, outcome(1, 2, done())),
+        (2, outcome(1, 3, done())),
+    ]);
+    for (namespace, count) in [("team", 1), ("team-a", 2), ("team-a2", 1), ("team-b", 0), ("", 0)] {
+        let found: Vec<_> = ledger.in_namespace(namespace).collect();
+        assert_eq!(found.len(), count, "{namespace}");
+        assert!(found.iter().all(|key| key.namespace == namespace));
+    }
+}
+
+#[test]
 fn an_open_intent_is_settled_by_looking() {
     use crate::access::binding::{Observed, SubjectRef};
     use crate::access::ledger::settled;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::world::{World, role_mapping, view_of_team_a};
 use crate::access::people::{People, hash};
+use crate::access::select::select;
 
 fn world() -> World {
     World::new(role_mapping("team-a", "devs", view_of_team_a()))
@@ -119,4 +120,79 @@ fn a_shard_is_a_range() {
     let (key, person) = world.people.iter().next().expect("somebody");
     assert_eq!(key.hash, hash(&person.id));
     assert_eq!(world.people.get(key).map(Arc::as_ref), Some(person.as_ref()));
+}
+
+#[test]
+fn whoever_is_deleted_goes_also_when_nobody_knows_the_id_any_more() {
+    let mut world = world();
+    let users: Vec<u32> = (0..200).map(|i| world.user("okta", &format!("u{i}"))).collect();
+    world.group("okta", "devs", &users);
+    world.evaluate();
+    let all = world.people.clone();
+    // Few and many, with a tombstone, and with none: an old state of people meets a directory in which the numbers were never given.
+    for few in [&users[..1], &users[..100]] {
+        let affected: RoaringBitmap = few.iter().copied().collect();
+        let expected: Vec<_> = all
+            .iter()
+            .map(|(key, _)| key.clone())
+            .filter(|key| affected.contains(key.n))
+            .collect();
+        let mut forgotten = World::new(role_mapping("team-a", "devs", view_of_team_a()));
+        forgotten.evaluate();
+        let mut ended = World::new(role_mapping("team-a", "devs", view_of_team_a()));
+        ended.event(crate::directory::Event::SourceEnded { source: "okta".to_owned() });
+        let mut deleted = world.directory.clone();
+        for n in few {
+            let event = crate::directory::Event::Deleted {
+                source: "okta".to_owned(),
+                n: *n,
+                request: String::new(),
+            };
+            deleted.apply(world.index + 1, *n, world.time(), &event);
+        }
+        for directory in [&deleted, &forgotten.directory, &ended.directory] {
+            let mut people = all.clone();
+            let mut touched = people.update(directory, &world.usernames, &world.selected, "okta", &affected);
+            touched.sort();
+            assert_eq!(touched, expected);
+            assert_eq!(people.len(), all.len() - few.len());
+            assert!(
+                people
+                    .update(directory, &world.usernames, &world.selected, "okta", &affected)
+                    .is_empty(),
+                "once"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_selection_looks_at_the_people_of_the_groups_that_changed() {
+    let mut world = World::new(role_mapping(
+        "team-a",
+        "devs",
+        json!({"sources": ["okta"], "groups": {"filter": "displayName sw \"k8s-\""}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]}),
+    ));
+    let users: Vec<u32> = (0..100).map(|i| world.user("okta", &format!("u{i}"))).collect();
+    world.group("okta", "k8s-large", &users[..90]);
+    let small = world.group("okta", "k8s-small", &users[88..93]);
+    world.evaluate();
+    assert_eq!(world.people.len(), 93);
+    let touched = |world: &mut World| {
+        let after = select(&world.mapping, &world.mapping.sources, &world.directory);
+        let before = world.people.clone();
+        let keys = world.people.reselect(&world.directory, &world.usernames, &world.selected, &after);
+        world.selected = after;
+        assert_eq!(world.people, People::compute(&world.directory, &world.usernames, &world.selected));
+        let differ = |key: &&crate::access::people::PersonKey| before.get(key) != world.people.get(key);
+        (keys.iter().filter(differ).count(), keys.len())
+    };
+    world.change("okta", small, json!({"displayName": "other"}), &[], &[]);
+    assert_eq!(touched(&mut world), (3, 3), "two more are there through the other group");
+    world.change("okta", small, json!({"displayName": "k8s-small"}), &[], &[]);
+    assert_eq!(touched(&mut world), (3, 3));
+    // A deleted group has no people to ask for: they are affected by the deletion itself.
+    world.delete("okta", small);
+    world.evaluate();
+    assert_eq!(world.people.len(), 90);
 }
