@@ -144,15 +144,17 @@ impl<S: State> Appender<S> {
     }
 
     /// Takes what waits. Those who were answered just now submit again at once: they are given the moment to do so, or every
-    /// other swap would carry a handful.
+    /// other swap would carry a handful. Turns of the scheduler, not time: whoever is alone is not delayed.
     async fn gather(&mut self) {
-        loop {
+        let mut quiet = 0;
+        while self.queue.len() < CYCLE_MAX {
             let before = self.queue.len();
             while self.queue.len() < CYCLE_MAX {
                 let Ok(pending) = self.inbox.try_recv() else { break };
                 self.queue.push_back(pending);
             }
-            if self.queue.len() == CYCLE_MAX || self.queue.len() == before {
+            quiet = if self.queue.len() == before { quiet + 1 } else { 0 };
+            if quiet > self.shared.options.quiet_turns {
                 return;
             }
             tokio::task::yield_now().await;
