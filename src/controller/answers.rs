@@ -27,6 +27,7 @@ impl Engine {
             Done::Granting(done) => return self.granting_done(done),
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
+            Done::Repaired => return Err(Error::Repaired),
             Done::Lease(answer) => {
                 self.lease_asked = false;
                 if answer == Ok(false) {
