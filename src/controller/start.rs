@@ -79,6 +79,16 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         Creation::Created(id) => tracing::info!(id, "made the journals of a new installation"),
         // The directory names it: that one is there.
         Creation::Refused { loss, by } if by == "the Journal directory" => lost = Some(loss),
+        // Two installations: where somebody knows the directory's, it is the access journal that is another's.
+        Creation::Refused {
+            loss: Loss::OtherId { known: access, found },
+            ..
+        } if known.iter().any(|k| k.id == found) => {
+            lost = Some(Loss::OtherId {
+                known: found,
+                found: access,
+            });
+        }
         Creation::Refused { loss, by } => {
             tracing::error!(%loss, by, "a journal is named that is not there");
             return Err(Error::Lost("directory", loss));

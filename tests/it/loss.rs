@@ -331,6 +331,19 @@ async fn an_access_journal_that_is_brought_back_is_taken_up_again() {
     scene.nothing_happens(since, &[(ADA, "a", true), (EVE, "a", true)]).await;
     let log = scene.controller.as_ref().expect("a controller").log();
     assert_eq!(log.matches(again).count(), 1, "{log}");
+
+    // Of another installation: that is no loss of the directory, and what the provider says goes on.
+    let mut other: Value = serde_json::from_str(&backup).expect("JSON");
+    other["spec"]["id"] = json!("other");
+    scene.controller = None;
+    scene.delete(&["journal", "access"]);
+    scene.system.apply(&other);
+    scene.controller = Some(scene.system.controller());
+    scene.okta.active(&scene.ada, false).await;
+    scene.system.until_may(ADA, "list", "loss-back-a", false).await;
+    let message = scene.condition("JournalLost").await;
+    assert!(message.contains("access") && message.contains("installation other"), "{message}");
+    assert!(scene.system.may(EVE, "list", "loss-back-a").await, "any other removal is held");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
