@@ -176,8 +176,7 @@ pub async fn a_watch_shows_the_newest_root(bed: &Arc<dyn Bed>, _: Scale) -> Resu
         base = store.swap(&base, &spec).await.map_err(|error| chain(&error))?;
     }
     let late = store.watch(&first.version).await.map_err(|error| chain(&error))?;
-    let mut at = 0;
-    for hints in [&mut early, &mut { late }] {
+    for (at, hints) in (0..).zip([&mut early, &mut { late }]) {
         let mut seen = Vec::new();
         let newest = async {
             while let Some(hint) = hints.next().await {
@@ -198,7 +197,6 @@ pub async fn a_watch_shows_the_newest_root(bed: &Arc<dyn Bed>, _: Scale) -> Resu
             format!("watch {at} never showed the newest: {whole:?}, {seen:?}")
         })?;
         ensure(seen.is_sorted(), || format!("watch {at} went back: {seen:?}"))?;
-        at += 1;
     }
     bed.delete_root(&store).await;
     let next = tokio::time::timeout(Duration::from_secs(10), early.next()).await;
