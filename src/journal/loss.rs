@@ -134,7 +134,7 @@ impl std::fmt::Display for Loss {
             ),
             Loss::BrokenChain { index } => write!(
                 f,
-                "the chain of hashes breaks at index {index}: the journal was edited or is damaged. {RESTORE}"
+                "the chain of hashes breaks at index {index}: the journal was edited or is damaged, or the CRDs are older than this release. {RESTORE}"
             ),
         }
     }
