@@ -18,7 +18,7 @@
 //! - `folds`: directory and ledger as states of a journal.
 //! - [`ops`]: client, Lease, logs, the end of a process.
 //! - [`gateway`]: SCIM over HTTP, judged by the directory as of its append. It cannot grant.
-//! - [`controller`]: watches, proves, records, writes. It listens to nobody.
+//! - [`controller`]: watches, proves, records, writes. It serves health and metrics only.
 //! - [`cli`]: the plugin's verbs.
 //!
 //! What must never happen, and the test that tries (`tests/it` unless a module is named):

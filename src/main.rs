@@ -25,7 +25,7 @@ struct Cli {
 enum Part {
     /// Serves SCIM 2.0 to identity providers and appends what it learns to the directory journal. It cannot grant anything.
     Gateway(gateway::Args),
-    /// Turns the directory into RoleBindings, and writes the access journal and every status. It listens to nobody.
+    /// Turns the directory into RoleBindings, and writes the access journal and every status. It serves health and metrics only.
     Controller(controller::Args),
     /// Writes the CustomResourceDefinitions, one file a kind.
     Crds {

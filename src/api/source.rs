@@ -198,6 +198,10 @@ pub struct JournalRef {
     pub uid: String,
     /// An index that it had reached; written at most once a minute.
     pub index: i64,
+    /// The head at that index: a history that was written on after etcd was put back has another one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub head: String,
 }
 
 /// The value of `observedGeneration` before anybody has looked.

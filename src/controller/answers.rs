@@ -38,6 +38,7 @@ impl Engine {
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
             Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),
+            Done::Repaired => return Err(Error::Repaired),
             Done::Lease(answer, refused) => {
                 self.lease_asked = false;
                 match answer {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::apply::Writer;
+use super::memory::Memory;
 use super::observe::key_of;
 use super::owner::Owner;
 use super::queue::Queue;
@@ -30,7 +31,7 @@ use crate::access::source::CompiledSource;
 use crate::access::targets::Namespaces;
 use crate::access::usernames::Usernames;
 use crate::directory::Directory;
-use crate::journal::{Error as JournalError, Journal, Known, Loss, Position, Snapshot};
+use crate::journal::{Error as JournalError, Journal, Loss, Position, Snapshot};
 use crate::ops::lease::Validity;
 
 /// How often the access policy's file is looked at, and deletions are.
@@ -48,12 +49,18 @@ pub enum Error {
     /// A journal is lost; everything that was folded from it is dropped.
     #[error("the journal {0} is lost: {1}")]
     Lost(&'static str, Loss),
+    /// The access journal was lost, and is again what was known of it: a new term begins with it.
+    #[error("the access journal is whole again: starting anew with it")]
+    Repaired,
     /// A journal does not work.
     #[error("a journal does not work")]
     Journal(#[source] JournalError),
     /// The watches ended.
     #[error("the watches ended")]
     Watches,
+    /// Health and metrics cannot be served.
+    #[error("cannot listen on {0}")]
+    Listen(String, #[source] std::io::Error),
 }
 
 impl Error {
@@ -81,6 +88,8 @@ pub enum Done {
     Deletions(Vec<super::ends::Found>),
     /// Whether the directory has the end of a source.
     SourceEnded(String, bool),
+    /// The lost access journal is there again.
+    Repaired,
 }
 
 /// One term.
@@ -125,34 +134,6 @@ pub struct Engine {
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
     pub(super) index_told: HashMap<String, Instant>,
-}
-
-/// What this process has known of the journals, over all its terms: after an etcd restore nobody else may know it.
-#[derive(Default)]
-pub struct Memory(std::sync::Mutex<BTreeMap<&'static str, Known>>);
-
-impl Memory {
-    fn remember(&self, journal: &'static str, at: &Position) {
-        let known = Known {
-            id: at.id.to_string(),
-            uid: Some(at.uid.to_string()),
-            index: at.index,
-            head: Some(at.head.to_string()),
-        };
-        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if all.get(journal).is_none_or(|had| had.index < known.index) {
-            all.insert(journal, known);
-        }
-    }
-
-    /// What is known of one journal.
-    pub fn of(&self, journal: &str) -> Option<Known> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(journal)
-            .cloned()
-    }
 }
 
 /// Leads for one term. It returns only when it cannot go on.
@@ -246,9 +227,14 @@ pub async fn run(
         tracing::warn!("the fence was not seen to refuse the old term");
     }
     tokio::time::sleep(engine.args.fence_delay).await;
+    if engine.access_lost.is_some() {
+        let again = start::access_again(&engine.args, &engine.client, &engine.world, &engine.seen.position, &memory);
+        engine.spawn(again.map(|()| Done::Repaired));
+    }
     let ended = engine.lead(&mut changes, &memory).await;
+    engine.remember(&memory); // what was known last is what a loss is measured by
     if let Err(Error::Lost(journal, loss)) = &ended {
-        start::tell_loss(&engine.client, &engine.world, &engine.args.class, journal, loss).await;
+        start::tell_loss(&engine.client, &engine.world, &engine.args.class, journal, loss, &memory).await;
     }
     ended
 }
@@ -378,17 +364,26 @@ impl Engine {
                     self.statuses_soon();
                 }
             }
-            let heads = [
-                ("directory", self.directory.subscribe().borrow().clone()),
-                ("access", self.access.subscribe().borrow().clone()),
-            ];
-            for (journal, head) in heads {
-                if let Some(loss) = head.loss {
+            self.remember(memory);
+            for (journal, loss) in self.heads().map(|(journal, head)| (journal, head.loss)) {
+                if let Some(loss) = loss {
                     return Err(Error::Lost(journal, loss));
                 }
-                if journal == "directory" || self.access_lost.is_none() {
-                    memory.remember(journal, &head);
-                }
+            }
+        }
+    }
+
+    fn heads(&self) -> [(&'static str, Position); 2] {
+        [
+            ("directory", self.directory.subscribe().borrow().clone()),
+            ("access", self.access.subscribe().borrow().clone()),
+        ]
+    }
+
+    fn remember(&self, memory: &Memory) {
+        for (journal, head) in self.heads() {
+            if journal == "directory" || self.access_lost.is_none() {
+                memory.remember(journal, &head);
             }
         }
     }

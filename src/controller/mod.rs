@@ -13,6 +13,8 @@ pub mod evidence;
 pub mod fence;
 pub mod grants;
 pub mod guards;
+mod health;
+pub mod memory;
 pub mod observe;
 pub mod owner;
 pub mod queue;
@@ -26,6 +28,7 @@ pub mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -83,10 +86,11 @@ pub struct Args {
     /// How long an unreachable segment is kept before it is removed.
     #[arg(long, env = "ROLECALL_GARBAGE_DELAY", default_value = "60s", value_parser = seconds)]
     pub garbage_delay: Duration,
-    /// Refuse to start unless the directory journal has reached this head: `<id>/<index>/<head>`, as a log line shows it.
+    /// Refuse to start unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
+    /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]
     pub expect_head: Option<String>,
-    /// Where health is served, such as `127.0.0.1:8081`; empty: nowhere.
+    /// Where health and metrics are served, such as `127.0.0.1:8081`; empty: nowhere.
     #[arg(long, env = "ROLECALL_HEALTH_ADDRESS", default_value = "")]
     pub health_address: String,
 }
@@ -113,12 +117,20 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
         renew: args.renew_deadline,
         retry: args.retry_period,
     };
-    let memory = Arc::new(engine::Memory::default());
+    let memory = Arc::new(memory::Memory::default());
+    let leading = Arc::new(AtomicBool::new(false));
+    let _health = if args.health_address.is_empty() {
+        None
+    } else {
+        Some(health::serve(&args.health_address, memory.clone(), leading.clone()).await?)
+    };
     loop {
+        leading.store(false, Ordering::Relaxed);
         let mut elector = Elector::new(client.clone(), config.clone());
         let Some((term, before)) = elector.acquire(&mut shutdown).await else {
             return Ok(());
         };
+        leading.store(true, Ordering::Relaxed);
         // A task of its own: however long it computes, the Lease is renewed.
         let engine = engine::run(args.clone(), client.clone(), (term, before), memory.clone(), elector.validity());
         let mut engine = Term(tokio::spawn(engine));
@@ -129,9 +141,15 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
                     Ok(Ok(())) | Err(_) => engine::Error::Watches,
                     Ok(Err(error)) => error,
                 };
-                tracing::error!(%error, "the engine stopped");
+                match error {
+                    engine::Error::Repaired => tracing::info!("{error}"),
+                    _ => tracing::error!(%error, "the engine stopped"),
+                }
                 elector.release().await;
-                if matches!(error, engine::Error::SteppedDown(_) | engine::Error::Lost(..)) {
+                if matches!(
+                    error,
+                    engine::Error::SteppedDown(_) | engine::Error::Lost(..) | engine::Error::Repaired
+                ) {
                     // What it knew may be wrong: start anew, but not in a hurry.
                     tokio::time::sleep(args.retry_period).await;
                     continue;

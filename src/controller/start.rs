@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use tokio::task::AbortHandle;
 
-use super::engine::{Error, Memory};
+use super::engine::Error;
+use super::memory::Memory;
 use super::status::{Target, Wanted, write};
 use super::world::World;
 use super::{Args, evidence, stopgap};
@@ -17,9 +18,13 @@ use crate::api::conditions::{self, Set};
 use crate::directory::Directory;
 use crate::journal::store::{Kubernetes, Store};
 use crate::journal::{
-    Collector, Creation, Error as JournalError, Guard, Journal, Known, Loss, Named, Options, State, create_if_nothing_names_one,
+    Collector, Creation, Error as JournalError, Guard, Journal, Known, Loss, Named, Options, Position, State, create_if_nothing_names_one,
+    load,
 };
 use crate::ops::lease;
+
+/// How often a lost access journal is looked at again: an admin may have brought it back.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Both journals of a term.
 pub struct Opened {
@@ -40,7 +45,7 @@ pub struct Opened {
 pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
     match open(args, client, term, world, memory).await {
         Err(Error::Lost(journal, loss)) => {
-            tell_loss(client, world, &args.class, journal, &loss).await;
+            tell_loss(client, world, &args.class, journal, &loss, memory).await;
             Err(Error::Lost(journal, loss))
         }
         other => other,
@@ -51,37 +56,45 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
     let store = |name: &str| Arc::new(Kubernetes::new(client.clone(), &args.namespace, name));
     let (directory, access): (Arc<dyn Store>, Arc<dyn Store>) = (store("directory"), store("access"));
     let sources = evidence::of_directory(world, &args.class);
-    let bindings = evidence::of_bindings(world);
+    let mut bindings = evidence::of_bindings(world);
     let expected = args.expect_head.as_deref().map(str::parse::<Known>).transpose().map_err(|why| {
         let what = "--expect-head".to_owned();
         Error::Journal(JournalError::Lost(Loss::Undecodable { what, why }))
     })?;
-    let known: Vec<Known> = sources
-        .iter()
-        .cloned()
-        .chain(bindings.iter().cloned())
-        .chain(expected.iter().cloned())
-        .chain(memory.of("directory"))
-        .collect();
-    let named = known.first().map(|k| Named {
+    let mut known: Vec<Known> = sources.into_iter().chain(expected).chain(memory.of("directory")).collect();
+    let named = known.iter().chain(&bindings).next().map(|k| Named {
         id: k.id.clone(),
         by: "a ScimSource's status, a RoleBinding of ours, --expect-head, or this process".to_owned(),
     });
+    if let Some(told) = known.first() {
+        bindings = evidence::of_this(bindings, &told.id);
+    }
     let fresh = uuid::Uuid::new_v4().to_string();
     let mut lost = None;
     match create_if_nothing_names_one(&*access, &*directory, &fresh, named)
         .await
         .map_err(|e| Error::of("directory", e))?
     {
-        Creation::Existed(_) => {}
+        Creation::Existed(id) => bindings = evidence::of_this(bindings, &id),
         Creation::Created(id) => tracing::info!(id, "made the journals of a new installation"),
         // The directory names it: that one is there.
         Creation::Refused { loss, by } if by == "the Journal directory" => lost = Some(loss),
+        // Two installations: where somebody knows the directory's, it is the access journal that is another's.
+        Creation::Refused {
+            loss: Loss::OtherId { known: access, found },
+            ..
+        } if known.iter().any(|k| k.id == found) => {
+            lost = Some(Loss::OtherId {
+                known: found,
+                found: access,
+            });
+        }
         Creation::Refused { loss, by } => {
             tracing::error!(%loss, by, "a journal is named that is not there");
             return Err(Error::Lost("directory", loss));
         }
     }
+    known.extend(bindings.iter().cloned());
     let writer = format!("controller/{term}");
     let mut options = Options::new(writer.clone());
     options.expect = known;
@@ -100,7 +113,7 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         Ok(access) => (access, None),
         Err(JournalError::Lost(loss)) => {
             tracing::error!(%loss, "the access journal is lost: nothing is granted, and only what the provider says is taken away");
-            tell_loss(client, world, &args.class, "access", &loss).await;
+            tell_loss(client, world, &args.class, "access", &loss, memory).await;
             let installation = Installation {
                 class: args.class.clone(),
                 journal: id.clone(),
@@ -121,6 +134,39 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         id,
         access_lost,
     })
+}
+
+/// Waits until the lost access journal can be read again from its beginning to its head, is of the directory's installation, and is what
+/// this process and the bindings know of it. One that was made again under another UID never is.
+pub fn access_again(
+    args: &Args,
+    client: &Client,
+    world: &World,
+    directory: &Position,
+    memory: &Memory,
+) -> impl Future<Output = ()> + Send + use<> {
+    let store = Arc::new(Kubernetes::new(client.clone(), &args.namespace, "access"));
+    let installation = Known {
+        id: directory.id.to_string(),
+        uid: None,
+        index: 0,
+        head: None,
+    };
+    let mut known = evidence::of_this(evidence::of_bindings(world), &directory.id);
+    known.push(installation);
+    known.extend(memory.of("access"));
+    async move {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            match load(store.clone(), Ledger::default(), known.clone()).await {
+                Ok(found) => {
+                    tracing::info!(access = %found.position, "the access journal is there again, whole and no older than what was known of it");
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "the access journal is still lost"),
+            }
+        }
+    }
 }
 
 /// Whether this term still leads: asked by the access journal after a conflict. Without an answer nobody knows, and not appending is always right.
@@ -152,7 +198,7 @@ impl Drop for Collecting {
 }
 
 /// Shows a loss on every source: what happened, and what to do.
-pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &str, loss: &Loss) {
+pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &str, loss: &Loss, memory: &Memory) {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
     for source in world
         .sources
@@ -171,9 +217,15 @@ pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &st
         ];
         let mut status = old.clone();
         status.observed_generation = generation;
-        // What was known outlives this process: a gateway that starts now must not take the older journal for good.
-        if let (Loss::RolledBack { known, .. }, "directory", Some(reference)) = (loss, journal, &mut status.journal) {
-            reference.index = reference.index.max(*known);
+        // What was known outlives this process, with its head: neither a process that starts now nor one that starts when the index has
+        // grown past it may take the other history for good.
+        if let (Loss::RolledBack { known, .. } | Loss::Fork { index: known }, "directory", Some(reference)) =
+            (loss, journal, &mut status.journal)
+            && reference.index < *known
+        {
+            let remembered = memory.of(journal).filter(|k| k.index == *known);
+            reference.index = *known;
+            reference.head = remembered.and_then(|k| k.head).unwrap_or_default();
         }
         status.conditions = conditions::update(&old.conditions, &set, generation, &now);
         let (Ok(shown), Ok(wanted)) = (serde_json::to_value(&old), serde_json::to_value(&status)) else {

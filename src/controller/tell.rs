@@ -185,6 +185,7 @@ impl Engine {
                 id: position.id.to_string(),
                 uid: position.uid.to_string(),
                 index: position.index,
+                head: position.head.to_string(),
             },
         };
         let url = format!("{}/scim/v2/{name}", self.args.public_url.trim_end_matches('/'));

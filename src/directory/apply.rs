@@ -28,7 +28,7 @@ impl Directory {
     pub fn apply(&mut self, index: i64, ordinal: u32, time: Timestamp, event: &Event) {
         let request: Arc<str> = match event {
             Event::Created { request, .. } | Event::Changed { request, .. } | Event::Deleted { request, .. } => request.as_str().into(),
-            Event::SourceSeen { .. } | Event::SourceEnded { .. } => "".into(),
+            Event::SourceSeen { .. } | Event::SourceEnded { .. } | Event::TokensSeen { .. } => "".into(),
         };
         let at = At {
             index,

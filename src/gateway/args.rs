@@ -60,7 +60,8 @@ pub struct Args {
     /// How often tokens and certificates are looked at again.
     #[arg(long, env = "ROLECALL_REFRESH", default_value = "10s", value_parser = duration)]
     pub refresh: Duration,
-    /// Serve nothing unless the directory journal has reached this head: `<id>/<index>/<head>`, as a log line shows it.
+    /// Serve nothing unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
+    /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]
     pub expect_head: Option<String>,
 }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::Gateway;
 use super::sources::Receiver;
@@ -45,15 +45,10 @@ async fn ready(State(health): State<Health>) -> Response {
 async fn metrics(State(health): State<Health>) -> Response {
     let gateway = &health.gateway;
     let journal = gateway.journal.load();
-    gateway
-        .metrics
-        .index
-        .set(journal.as_ref().map_or(0, |journal| journal.snapshot().position.index));
-    gateway.metrics.unavailable.set(i64::from(gateway.trouble().is_some()));
-    gateway
-        .metrics
-        .sources
-        .set(i64::try_from(gateway.sources.all().len()).unwrap_or(i64::MAX));
-    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    (kind, gateway.metrics.render()).into_response()
+    let head = journal.as_ref().map(|journal| journal.snapshot().position);
+    let metrics = &gateway.metrics;
+    metrics.heads.show(head.iter().map(|head| ("directory", &*head.id, head.index)));
+    metrics.unavailable.set(i64::from(gateway.trouble().is_some()));
+    metrics.sources.set(i64::try_from(gateway.sources.all().len()).unwrap_or(i64::MAX));
+    metrics.page.answer().into_response()
 }

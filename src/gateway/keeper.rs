@@ -28,6 +28,8 @@ pub(super) struct Keeper {
     gateway: Arc<Gateway>,
     synced: sources::Receiver,
     expected: Vec<Known>,
+    /// What the sources' statuses knew when the journal was opened: its whole chain was compared with that.
+    opened: Vec<Known>,
     /// Where this process last saw the journal: what comes after must not be behind it.
     last: Option<Position>,
     /// Which unusable tokens this process recorded last, and when.
@@ -44,6 +46,7 @@ impl Keeper {
             gateway,
             synced,
             expected,
+            opened: Vec::new(),
             last: None,
             told: HashMap::new(),
         }
@@ -57,6 +60,7 @@ impl Keeper {
             if self.synced.wait_for(|synced| synced.done).await.is_err() {
                 return;
             }
+            self.opened = sources::expected(&self.synced.borrow().journals);
             match self.open().await {
                 Ok(journal) => {
                     said = None;
@@ -97,7 +101,7 @@ impl Keeper {
     async fn open(&self) -> Result<Journal<Directory>, Error> {
         let mut options = Options::new(self.writer.clone());
         options.expect = self.expected.clone();
-        options.expect.extend(sources::expected(&self.synced.borrow().journals));
+        options.expect.extend(self.opened.iter().cloned());
         options.expect.extend(self.last.iter().map(|position| Known {
             id: position.id.to_string(),
             uid: Some(position.uid.to_string()),
@@ -127,7 +131,12 @@ impl Keeper {
 
     /// Whether a source's status knows more of the journal than is there, by a GET that begins after the status was seen.
     async fn behind(&self, journal: &Journal<Directory>) -> bool {
-        let known = sources::expected(&self.synced.borrow().journals);
+        let synced = self.synced.borrow().clone();
+        let known = sources::expected(&synced.journals);
+        // Somebody saw another history, of which ours may have grown past all that was known: opening anew compares the whole chain.
+        if synced.rolled_back && known != self.opened {
+            return true;
+        }
         let more = |position: &Position| known.iter().any(|k| *k.id == *position.id && k.index > position.index);
         if !more(&journal.snapshot().position) {
             return false;

@@ -1,16 +1,15 @@
 //! What is counted. Labels are closed sets: never a source, a person or a path.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use http::Method;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+
+use crate::ops::metrics::{Heads, Page};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
@@ -27,12 +26,13 @@ struct Kind {
 
 /// The gateway's metrics.
 pub struct Metrics {
-    registry: Mutex<Registry>,
+    /// As it is served.
+    pub(super) page: Page,
     requests: Family<Labels, Counter>,
     seconds: Family<Kind, Histogram>,
     unauthenticated: Counter,
-    /// The index of the directory journal.
-    pub(super) index: Gauge,
+    /// Where the directory journal stands.
+    pub(super) heads: Heads,
     /// 1 while requests cannot be answered.
     pub(super) unavailable: Gauge,
     /// How many sources are served.
@@ -41,38 +41,25 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("rolecall");
+        let mut page = Page::new();
         let seconds = Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 16)));
-        let metrics = Self {
-            requests: Family::default(),
-            seconds,
-            unauthenticated: Counter::default(),
-            index: Gauge::default(),
-            unavailable: Gauge::default(),
-            sources: Gauge::default(),
-            registry: Mutex::default(),
-        };
-        registry.register("scim_requests", "SCIM requests answered", metrics.requests.clone());
-        registry.register("scim_request_seconds", "How long SCIM requests took", metrics.seconds.clone());
-        registry.register(
-            "scim_unauthenticated",
-            "SCIM requests without a good token",
-            metrics.unauthenticated.clone(),
-        );
-        registry.register(
-            "directory_journal_index",
-            "The index of the directory journal",
-            metrics.index.clone(),
-        );
-        registry.register(
-            "gateway_unavailable",
-            "1 while SCIM requests are answered 503",
-            metrics.unavailable.clone(),
-        );
-        registry.register("gateway_sources", "Sources that are served", metrics.sources.clone());
+        let (requests, unauthenticated) = (Family::<Labels, Counter>::default(), Counter::default());
+        let (unavailable, sources) = (Gauge::default(), Gauge::default());
+        page.register("scim_requests", "SCIM requests answered", requests.clone());
+        page.register("scim_request_seconds", "How long SCIM requests took", seconds.clone());
+        let help = "SCIM requests without a good token";
+        page.register("scim_unauthenticated", help, unauthenticated.clone());
+        let help = "1 while SCIM requests are answered 503";
+        page.register("gateway_unavailable", help, unavailable.clone());
+        page.register("gateway_sources", "Sources that are served", sources.clone());
         Self {
-            registry: Mutex::new(registry),
-            ..metrics
+            heads: Heads::new(&mut page),
+            page,
+            requests,
+            seconds,
+            unauthenticated,
+            unavailable,
+            sources,
         }
     }
 }
@@ -95,14 +82,5 @@ impl Metrics {
 
     pub(super) fn unauthenticated(&self) {
         self.unauthenticated.inc();
-    }
-
-    /// All of them, in the OpenMetrics text format.
-    pub(super) fn render(&self) -> String {
-        let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // writing to a String does not fail
-        let _ = encode(&mut text, &registry);
-        text
     }
 }

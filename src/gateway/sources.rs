@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::args::Args;
 use super::tokens::{Credential, Hash, SHORTEST, Served, Sources};
+use crate::api::conditions::JOURNAL_ROLLED_BACK;
 use crate::api::source::{JournalRef, Token};
 use crate::api::{ScimSource, ScimSourceSpec};
 use crate::directory::FailingToken;
@@ -52,6 +53,8 @@ pub(super) struct Synced {
     pub(super) done: bool,
     /// What the sources' statuses know of the directory journal.
     pub(super) journals: Vec<JournalRef>,
+    /// Whether one of them says that a journal was put back.
+    pub(super) rolled_back: bool,
 }
 
 /// Why a key of a Secret gives no token.
@@ -86,6 +89,7 @@ struct Known {
     uid: String,
     tokens: Vec<Token>,
     journal: Option<JournalRef>,
+    rolled_back: bool,
 }
 
 impl Watch {
@@ -181,10 +185,15 @@ impl Watch {
             Ok(source) => {
                 let ScimSourceSpec { class, push, .. } = source.spec;
                 (class.unwrap_or_default() == self.class).then(|| {
+                    let status = source.status.unwrap_or_default();
                     let known = Known {
                         uid: source.metadata.uid.unwrap_or_default(),
                         tokens: push.tokens,
-                        journal: source.status.and_then(|status| status.journal),
+                        rolled_back: status
+                            .conditions
+                            .iter()
+                            .any(|c| c.type_ == JOURNAL_ROLLED_BACK && c.status == "True"),
+                        journal: status.journal,
                     };
                     (name, known)
                 })
@@ -281,6 +290,7 @@ impl Watch {
         self.synced.send_replace(Synced {
             done: true,
             journals: self.known.values().filter_map(|source| source.journal.clone()).collect(),
+            rolled_back: self.known.values().any(|source| source.rolled_back),
         });
     }
 
@@ -305,16 +315,18 @@ impl Watch {
 pub(super) fn expected(journals: &[JournalRef]) -> Vec<crate::journal::Known> {
     let mut known: Vec<crate::journal::Known> = Vec::new();
     for journal in journals {
+        let head = Some(journal.head.clone()).filter(|head| !head.is_empty());
         let same = known
             .iter_mut()
             .find(|k| k.id == journal.id && k.uid.as_deref() == Some(&*journal.uid));
         match same {
-            Some(same) => same.index = same.index.max(journal.index),
+            Some(same) if same.index >= journal.index => {}
+            Some(same) => (same.index, same.head) = (journal.index, head),
             None => known.push(crate::journal::Known {
                 id: journal.id.clone(),
                 uid: Some(journal.uid.clone()),
                 index: journal.index,
-                head: None,
+                head,
             }),
         }
     }

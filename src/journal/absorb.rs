@@ -23,6 +23,10 @@ impl<S: State> Shared<S> {
             if *root.spec.head != *at.head {
                 return Err(Trouble::Lost(Loss::Fork { index: at.index }));
             }
+            // The CRD lets nobody change a root without a step: it was edited in etcd, or an older CRD cuts what it does not know.
+            if root.spec != held.root.spec {
+                return Err(Trouble::Lost(Loss::BrokenChain { index: at.index }));
+            }
             return Ok(());
         }
         let segments = self.fetch(&root.spec, at.index).await?;

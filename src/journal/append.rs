@@ -115,8 +115,13 @@ struct Drafted<S: State> {
     state: S,
     time: Timestamp,
     judged: usize,
-    /// The events of the last request, a large one, and where each stands.
-    late: Option<(Vec<S::Event>, Vec<(i64, u32)>)>,
+    late: Option<Late<S::Event>>,
+}
+
+/// The events of the last request, a large one, and at which index and ordinal each stands.
+struct Late<E> {
+    events: Vec<E>,
+    places: Vec<(i64, u32)>,
 }
 
 /// What to do after an attempt.
@@ -157,15 +162,17 @@ impl<S: State> Appender<S> {
     }
 
     /// Takes what waits. Those who were answered just now submit again at once: they are given the moment to do so, or every
-    /// other swap would carry a handful.
+    /// other swap would carry a handful. Turns of the scheduler, not time: whoever is alone is not delayed.
     async fn gather(&mut self) {
-        loop {
+        let mut quiet = 0;
+        while self.queue.len() < CYCLE_MAX {
             let before = self.queue.len();
             while self.queue.len() < CYCLE_MAX {
                 let Ok(pending) = self.inbox.try_recv() else { break };
                 self.queue.push_back(pending);
             }
-            if self.queue.len() == CYCLE_MAX || self.queue.len() == before {
+            quiet = if self.queue.len() == before { quiet + 1 } else { 0 };
+            if quiet > self.shared.options.quiet_turns {
                 return;
             }
             tokio::task::yield_now().await;
@@ -268,7 +275,7 @@ impl<S: State> Appender<S> {
                     let (before, mut places) = (self.draft.len(), Vec::with_capacity(events.len()));
                     let added = self.draft.add(&events, |offset, ordinal, _| places.push((first + offset, ordinal)));
                     if added.is_ok() && self.draft.len() - before > LARGE {
-                        late = Some((events, places));
+                        late = Some(Late { events, places });
                     } else if added.is_ok() {
                         apply(&mut state, &mut stamp, &events, &places);
                     }
@@ -294,7 +301,7 @@ impl<S: State> Appender<S> {
 
     /// The swap stands: what was left for now is applied and answered.
     fn complete(&mut self, drafted: &mut Drafted<S>) {
-        let Some((events, places)) = drafted.late.take() else { return };
+        let Some(Late { events, places }) = drafted.late.take() else { return };
         let mut stamp = Stamp {
             index: 0,
             ordinal: 0,

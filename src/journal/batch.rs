@@ -214,6 +214,8 @@ pub struct SwapSeen {
     pub nonce: String,
     /// The root's `parent` after it.
     pub parent: String,
+    /// The root's `checkpoint` after it.
+    pub checkpoint: String,
     /// Whether it asks the others for the next swap.
     pub wait: bool,
 }
@@ -233,7 +235,6 @@ pub struct Verifier<'k> {
 
 struct Open {
     seen: SwapSeen,
-    checkpoint: String,
     hasher: Hasher,
 }
 
@@ -265,9 +266,9 @@ impl<'k> Verifier<'k> {
                     last: batch.index,
                     nonce: batch.nonce.clone().into_owned(),
                     parent: batch.parent.clone().into_owned(),
+                    checkpoint: batch.checkpoint.clone().into_owned(),
                     wait: batch.wait,
                 },
-                checkpoint: batch.checkpoint.clone().into_owned(),
                 hasher: Hasher::new(&self.head),
             });
         }
@@ -279,7 +280,7 @@ impl<'k> Verifier<'k> {
         Ok(batch)
     }
 
-    /// Ends at a root: its index, head, previous and parent must be what the chain says.
+    /// Ends at a root: its index, head, previous, parent and checkpoint must be what the chain says.
     pub fn finish(&mut self, spec: &crate::api::JournalSpec) -> Result<(), Loss> {
         let first = self.open.as_ref().map(|open| open.seen.first);
         self.close()?;
@@ -294,14 +295,14 @@ impl<'k> Verifier<'k> {
             return broken;
         }
         match &self.newest {
-            Some(swap) if swap.parent != spec.parent => broken,
+            Some(swap) if swap.parent != spec.parent || swap.checkpoint != spec.checkpoint => broken,
             _ => Ok(()),
         }
     }
 
     fn close(&mut self) -> Result<(), Loss> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        self.previous = std::mem::replace(&mut self.head, open.hasher.finish(&open.seen.parent, &open.checkpoint));
+        self.previous = std::mem::replace(&mut self.head, open.hasher.finish(&open.seen.parent, &open.seen.checkpoint));
         for known in self.known {
             let differs = known.head.as_ref().is_some_and(|head| *head != self.head);
             let inside = known.head.is_some() && (open.seen.first..open.seen.last).contains(&known.index);

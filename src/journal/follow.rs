@@ -12,11 +12,15 @@ use super::shared::Shared;
 use super::store::Hint;
 use super::{Error, Loss, State, StoreError};
 
+/// How often the head is logged, when it has moved: what an etcd that was put back is recognised by must be outside of it.
+const HEAD_LOGGED: Duration = Duration::from_secs(600);
+
 /// Follows until the journal is lost.
 pub(super) async fn run<S: State>(shared: Arc<Shared<S>>) {
     let every = shared.options.prove_every;
     let mut due = Instant::now() + every;
     let mut pause = Duration::from_millis(100);
+    let mut logged = (Instant::now(), shared.snapshot().position.index);
     while shared.alive().is_ok() {
         let version = shared.base().await.root.version.clone();
         let started = Instant::now();
@@ -28,6 +32,7 @@ pub(super) async fn run<S: State>(shared: Arc<Shared<S>>) {
                         let before = shared.snapshot().position.index;
                         let proven = prove(&shared).await;
                         due = Instant::now() + every;
+                        log_head(&shared, &mut logged);
                         if proven.is_err() || shared.snapshot().position.index != before {
                             break; // the watch should have shown this
                         }
@@ -67,6 +72,14 @@ pub(super) async fn run<S: State>(shared: Arc<Shared<S>>) {
             let _ = prove(&shared).await;
             due = Instant::now() + every;
         }
+    }
+}
+
+fn log_head<S: State>(shared: &Shared<S>, logged: &mut (Instant, i64)) {
+    let position = &shared.snapshot().position;
+    if logged.0.elapsed() >= HEAD_LOGGED && position.index != logged.1 && position.loss.is_none() {
+        tracing::info!(journal = shared.store.name(), head = %position, "the journal's head");
+        *logged = (Instant::now(), position.index);
     }
 }
 

@@ -134,7 +134,7 @@ impl std::fmt::Display for Loss {
             ),
             Loss::BrokenChain { index } => write!(
                 f,
-                "the chain of hashes breaks at index {index}: the journal was edited or is damaged. {RESTORE}"
+                "the chain of hashes breaks at index {index}: the journal was edited or is damaged, or the CRDs are older than this release. {RESTORE}"
             ),
         }
     }
@@ -156,22 +156,23 @@ pub struct Known {
 impl std::str::FromStr for Known {
     type Err = String;
 
-    /// `<id>/<index>/<head>`, as `--expect-head` takes it and the log line prints it.
+    /// As `--expect-head` takes it: `<id>/<index>/<head>`, as the log line prints it, or `<id>/<index>`, as the metric has it.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not <id>/<index>/<head>");
+        let wrong = || format!("{text:?} is not <id>/<index>/<head>, nor <id>/<index>");
         let mut parts = text.split('/');
-        let (Some(id), Some(index), Some(head), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(id), Some(index), head, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return Err(wrong());
         };
         let index = index.parse().map_err(|_| wrong())?;
-        if id.is_empty() || index < 0 || head.len() != 64 || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let whole = head.is_none_or(|head| head.len() == 64 && head.bytes().all(|b| b.is_ascii_hexdigit()));
+        if id.is_empty() || index < 0 || !whole {
             return Err(wrong());
         }
         Ok(Self {
             id: id.to_owned(),
             uid: None,
             index,
-            head: Some(head.to_ascii_lowercase()),
+            head: head.map(str::to_ascii_lowercase),
         })
     }
 }

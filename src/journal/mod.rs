@@ -159,6 +159,8 @@ pub struct Options {
     pub prove_every: Duration,
     /// How long the API server may say that it has no such kind before that counts as gone.
     pub absent_after: Duration,
+    /// For how many turns of the scheduler nobody may have come before a swap goes: who was just woken comes along then.
+    pub quiet_turns: u32,
     /// How many swaps in a row may be lost before this writer asks the others for the next one.
     pub wait_after: u32,
     /// How long the others' next append is left to who asked for it.
@@ -182,6 +184,7 @@ impl Options {
             queue: 16_384,
             prove_every: Duration::from_secs(30),
             absent_after: Duration::from_secs(5),
+            quiet_turns: 4,
             wait_after: 3,
             wait_for: Duration::from_secs(2),
             burst: 20_000,

@@ -112,10 +112,43 @@ async fn rolled_back_and_gone_on() {
     }
 }
 
+#[test]
+fn a_head_is_read_as_logs_and_metrics_have_it() {
+    let head = "0A".repeat(32);
+    let known: Known = format!("id/7/{head}").parse().expect("a head");
+    assert_eq!((&*known.id, known.index, known.head), ("id", 7, Some(head.to_lowercase())));
+    let known: Known = "id/7".parse().expect("an index");
+    assert_eq!((known.index, known.head), (7, None));
+    for wrong in ["", "id", "id/", "id/x", "/7", "id/-1", "id/7/", "id/7/00", &format!("id/7/{head}/")] {
+        assert!(wrong.parse::<Known>().is_err(), "{wrong}");
+    }
+}
+
+/// After a restore even the uid and the resourceVersion of what was known come back, with another content: only the CRD's rule is in the
+/// way then, and its refusal is a reason to look.
+#[tokio::test(start_paused = true)]
+async fn a_fork_that_the_store_refuses_is_a_loss() {
+    let (memory, follower, deaf) = scene(5, 10).await;
+    let backup = memory.backup();
+    put(&follower, 10, 10).await.expect("puts");
+    deaf.read().await.expect("reads");
+    drop(follower);
+    memory.restore(&backup);
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let known = deaf.snapshot().position;
+    let other = process(store.clone(), options("other")).await.expect("opens: nobody told it");
+    put(&other, 100, 10).await.expect("puts");
+    let root = store.root().await.expect("a root");
+    assert_eq!((&root.uid, root.spec.index), (&known.uid, known.index));
+    let swaps = memory.swaps();
+    assert_eq!(put(&deaf, 20, 10).await, Err(Error::Lost(Loss::Fork { index: 6 })));
+    assert_eq!(memory.swaps(), swaps, "nothing was written into the other history");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_stops_a_reader() {
     type Change = fn(&mut crate::api::JournalSpec);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 8] = [
         ("UnknownFormat", |root| root.format = 2),
         ("Fork", |root| root.head = "0".repeat(64)),
         ("BrokenChain", |root| {
@@ -127,6 +160,9 @@ async fn what_cannot_be_read_stops_a_reader() {
             root.index += 1;
             root.tail.push("{}".to_owned());
         }),
+        // The index is the same, so nothing but the root itself tells: a `checkpoint` that an older CRD cut off looks like this.
+        ("BrokenChain", |root| root.checkpoint = "x".to_owned()),
+        ("BrokenChain", |root| root.previous = "0".repeat(64)),
         ("RolledBack", |root| root.index -= 1),
         ("OtherId", |root| root.id = "other".to_owned()),
     ];

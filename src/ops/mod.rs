@@ -2,5 +2,7 @@
 
 pub mod client;
 pub mod lease;
+pub mod metrics;
+pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -218,6 +218,10 @@ async fn sources_tokens_and_the_journal_come_and_go() {
         metrics.contains("rolecall_gateway_unavailable 1") && metrics.ends_with("# EOF\n"),
         "{metrics}"
     );
+    assert!(
+        metrics.contains("rolecall_journal_head_index{journal=\"directory\",id=\""),
+        "what was known last is shown: {metrics}"
+    );
 
     gateway.end.send(true).unwrap();
     tokio::time::timeout(Duration::from_secs(10), gateway.task)

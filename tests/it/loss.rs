@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::install::Install;
-use crate::kit::{bindings, until_led};
-use crate::system::{Process, Provider, System, until};
+use crate::kit::{bindings, seed, until_led};
+use crate::system::{Process, Provider, System, free_port, until};
 
 const ADA: &str = "oidc:ada@corp.example";
 const EVE: &str = "oidc:eve@corp.example";
@@ -245,6 +245,107 @@ async fn the_access_journal_is_deleted() {
     }
 }
 
+/// An object as an admin would have kept it: what the API server makes up is not in it.
+fn kept(scene: &Scene<'_>, kind: &str, name: &str) -> String {
+    let namespace = &scene.system.installed.namespace;
+    let text = scene
+        .system
+        .cluster
+        .kubectl(&["get", kind, name, "-n", namespace, "-o", "json"])
+        .expect_ok();
+    let mut object: Value = serde_json::from_str(&text).expect("JSON");
+    let labels = object["metadata"]["labels"].clone();
+    object["metadata"] = json!({"name": name, "namespace": namespace, "labels": labels});
+    object.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_journal_that_is_brought_back_is_taken_up_again() {
+    let mut scene = Scene::new(Cluster::shared(), "loss-back", false).await;
+    let parent = ["get", "journal", "access", "-n", "loss-back", "-o", "jsonpath={.spec.parent}"];
+    let mut segment = String::new();
+    for _ in 0..30 {
+        scene.okta.add(&scene.group, &scene.eve).await;
+        scene.system.until_may(EVE, "list", "loss-back-a", true).await;
+        scene.okta.remove(&scene.group, &scene.eve).await;
+        scene.system.until_may(EVE, "list", "loss-back-a", false).await;
+        segment = scene.system.cluster.kubectl(&parent).expect_ok();
+        if !segment.is_empty() {
+            break;
+        }
+    }
+    assert!(!segment.is_empty(), "so many records are more than the tail holds");
+    scene.controller = None;
+    let backup = kept(&scene, "segment", &segment);
+    scene.delete(&["segment", &segment]);
+    // Whoever may write RoleBindings in a namespace writes one that looks like ours, of another journal: that is no evidence of a loss.
+    let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "rolecall.dev/class": "loss-back", "rolecall.dev/journal": "forged"});
+    scene
+        .system
+        .apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "forged", "namespace": "loss-back-b", "labels": labels},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}));
+    let health = format!("127.0.0.1:{}", free_port());
+    let flag = format!("--health-address={health}");
+    scene.controller = Some(scene.system.controller_with(&[&flag], None));
+    let message = scene.condition("JournalLost").await;
+    assert!(message.contains("access") && message.contains(&segment), "{message}");
+    scene.okta.add(&scene.group, &scene.eve).await;
+    scene
+        .nothing_happens(jiff::Timestamp::now(), &[(ADA, "a", true), (EVE, "a", false)])
+        .await;
+
+    let metrics = async || {
+        let page = scene
+            .system
+            .http
+            .get(format!("http://{health}/metrics"))
+            .send()
+            .await
+            .expect("an answer");
+        page.text().await.expect("a page")
+    };
+    let head = |journal: &str| format!("rolecall_journal_head_index{{journal=\"{journal}\",id=\"");
+    let page = metrics().await;
+    assert!(page.contains(&head("directory")) && !page.contains(&head("access")), "{page}");
+
+    scene.system.cluster.apply(&backup, &[]).expect_ok();
+    scene.system.until_may(EVE, "list", "loss-back-a", true).await;
+    let page = metrics().await;
+    assert!(page.contains(&head("directory")) && page.contains(&head("access")), "{page}");
+    assert!(page.contains("rolecall_controller_leading 1"), "{page}");
+    let ready = scene.system.until_condition("scimsource", None, &scene.source, "Ready", "True", "");
+    assert!(!ready.await.contains("access"));
+    let again = "the access journal is whole again";
+    let log = || scene.controller.as_ref().expect("a controller").log();
+    assert_eq!(log().matches(again).count(), 1, "{}", log());
+
+    // The root itself, made again from a copy: it has another UID, so nobody can know what happened in between. It stays lost.
+    let backup = kept(&scene, "journal", "access");
+    scene.delete(&["journal", "access"]);
+    scene.condition("JournalLost").await;
+    scene.system.cluster.apply(&backup, &[]).expect_ok();
+    let since = jiff::Timestamp::now();
+    scene.okta.remove(&scene.group, &scene.eve).await;
+    tokio::time::sleep(Duration::from_secs(11)).await; // it was looked at again meanwhile
+    scene.nothing_happens(since, &[(ADA, "a", true), (EVE, "a", true)]).await;
+    let log = scene.controller.as_ref().expect("a controller").log();
+    assert_eq!(log.matches(again).count(), 1, "{log}");
+
+    // Of another installation: that is no loss of the directory, and what the provider says goes on.
+    let mut other: Value = serde_json::from_str(&backup).expect("JSON");
+    other["spec"]["id"] = json!("other");
+    scene.controller = None;
+    scene.delete(&["journal", "access"]);
+    scene.system.apply(&other);
+    scene.controller = Some(scene.system.controller());
+    scene.okta.active(&scene.ada, false).await;
+    scene.system.until_may(ADA, "list", "loss-back-a", false).await;
+    let message = scene.condition("JournalLost").await;
+    assert!(message.contains("access") && message.contains("installation other"), "{message}");
+    assert!(scene.system.may(EVE, "list", "loss-back-a").await, "any other removal is held");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_is_deleted() {
     let mut scene = Scene::new(Cluster::shared(), "loss-segment", false).await;
@@ -405,5 +506,16 @@ async fn etcd_is_put_back_to_an_older_snapshot() {
     other.nothing_is_acknowledged().await;
     // New processes on both sides of the first still know.
     kept.restart().await;
+    kept.stands_still(since, "JournalRolledBack", &["estore"]).await;
+    // Somebody who knew nothing writes on, past every index that was known: whoever starts after that still finds another history.
+    (kept.gateway, kept.controller) = (None, None);
+    for _ in 0..8 {
+        seed(&kept.system, &kept.source, 1).await;
+    }
+    kept.restart().await;
+    let told = until(Duration::from_secs(20), || async {
+        kept.condition("JournalRolledBack").await.contains("without what was known")
+    });
+    assert!(told.await.is_ok(), "{}", kept.system.explain());
     kept.stands_still(since, "JournalRolledBack", &["estore"]).await;
 }

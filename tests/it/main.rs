@@ -10,6 +10,7 @@ mod gateway;
 mod gateway_faults;
 mod harness;
 mod install;
+mod journal;
 mod journey;
 mod kit;
 mod loss;

@@ -303,6 +303,7 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         id: "j1".to_owned(),
         uid: "u1".to_owned(),
         index: 7,
+        head: "h7".to_owned(),
     };
     let mut report = SourceReport {
         name: "okta",

@@ -41,6 +41,8 @@ pub enum Fault {
     Late(Duration),
     /// It is refused, and not done.
     Refuse(StoreError),
+    /// The swap says something else, such as what only a newer release knows.
+    Edit(fn(&mut JournalSpec)),
 }
 
 type Plan = dyn FnMut(Op) -> Option<Fault> + Send;
@@ -66,9 +68,20 @@ impl Faulty {
         op: Op,
         run: impl FnOnce(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        let fault = (self.plan.lock().unwrap_or_else(PoisonError::into_inner))(op);
+        self.with(self.fault(op), run).await
+    }
+
+    fn fault(&self, op: Op) -> Option<Fault> {
+        (self.plan.lock().unwrap_or_else(PoisonError::into_inner))(op)
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        fault: Option<Fault>,
+        run: impl FnOnce(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
         match fault {
-            None => run(self.inner.clone()).await,
+            None | Some(Fault::Edit(_)) => run(self.inner.clone()).await,
             Some(Fault::Before(first)) => {
                 first.await;
                 run(self.inner.clone()).await
@@ -101,8 +114,12 @@ impl Store for Faulty {
     }
 
     async fn swap(&self, base: &Root, spec: &JournalSpec) -> Result<Root, StoreError> {
-        let (base, spec) = (base.clone(), spec.clone());
-        self.through(Op::Swap, |store| Box::pin(async move { store.swap(&base, &spec).await }))
+        let (base, mut spec) = (base.clone(), spec.clone());
+        let fault = self.fault(Op::Swap);
+        if let Some(Fault::Edit(edit)) = &fault {
+            edit(&mut spec);
+        }
+        self.with(fault, |store| Box::pin(async move { store.swap(&base, &spec).await }))
             .await
     }
 

@@ -29,6 +29,7 @@ const STRICT: &str = "fieldValidation=Strict&fieldManager=rolecall";
 /// A journal in a namespace of a cluster.
 pub struct Kubernetes {
     client: Client,
+    group: String,
     namespace: String,
     name: String,
     deadline: Duration,
@@ -39,6 +40,7 @@ impl Kubernetes {
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self {
             client,
+            group: GROUP.to_owned(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             deadline: Duration::from_secs(5),
@@ -51,9 +53,16 @@ impl Kubernetes {
         self
     }
 
+    /// With CRDs of another group, such as those of an older release beside ours: for tests.
+    #[doc(hidden)]
+    pub fn in_group(mut self, group: &str) -> Self {
+        self.group = format!("{group}/v1alpha1");
+        self
+    }
+
     fn path(&self, plural: &str, name: &str) -> String {
         let slash = if name.is_empty() { "" } else { "/" };
-        format!("/apis/{GROUP}/namespaces/{}/{plural}{slash}{name}", self.namespace)
+        format!("/apis/{}/namespaces/{}/{plural}{slash}{name}", self.group, self.namespace)
     }
 
     /// One attempt: the body of a 2xx answer, or what the failure means.
@@ -100,9 +109,9 @@ impl Kubernetes {
 
     fn root_body(&self, metadata: &str, spec: &JournalSpec) -> Result<Vec<u8>, StoreError> {
         let spec = serde_json::to_string(spec).map_err(malformed)?;
-        let (name, namespace) = (&self.name, &self.namespace);
+        let (group, name, namespace) = (&self.group, &self.name, &self.namespace);
         let head =
-            format!("{{\"apiVersion\":\"{GROUP}\",\"kind\":\"Journal\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\"");
+            format!("{{\"apiVersion\":\"{group}\",\"kind\":\"Journal\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\"");
         Ok(format!("{head}{metadata}}},\"spec\":{spec}}}").into_bytes())
     }
 }
@@ -151,7 +160,7 @@ impl Store for Kubernetes {
 
     async fn create_segment(&self, id: &str, name: &str, spec: &SegmentSpec) -> Result<(), StoreError> {
         let object = json!({
-            "apiVersion": GROUP, "kind": "Segment",
+            "apiVersion": self.group, "kind": "Segment",
             "metadata": {"name": name, "namespace": self.namespace, "labels": {JOURNAL: id, MANAGED_BY: MANAGED_BY_VALUE}},
         });
         // The spec is half a megabyte: it is written once, and not copied through a tree of values.
@@ -304,7 +313,8 @@ fn failure(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> St
         409 if parsed.reason == "AlreadyExists" => StoreError::AlreadyExists,
         409 => StoreError::Conflict,
         422 => StoreError::Invalid(message),
-        429 => StoreError::Unknown { message, retry_after },
+        // 408 and 429 may come from anything on the way, and say nothing of what the API server did.
+        408 | 429 => StoreError::Unknown { message, retry_after },
         status if status >= 500 => StoreError::Unknown { message, retry_after },
         status => StoreError::Refused { status, message },
     }

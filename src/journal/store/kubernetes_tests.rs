@@ -30,6 +30,7 @@ fn answers_mean_what_they_mean() {
         StoreError::Invalid("does not follow the head".to_owned()),
     );
     check(429, "slow down", StoreError::unknown("slow down"));
+    check(408, "too late", StoreError::unknown("too late"));
     for code in [500, 502, 503, 504] {
         check(code, "<html>", StoreError::unknown("<html>"));
     }

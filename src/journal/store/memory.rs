@@ -15,6 +15,7 @@ use crate::api::{JournalSpec, SegmentSpec};
 #[derive(Clone)]
 pub struct Memory {
     name: Arc<str>,
+    older: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -39,6 +40,7 @@ impl Memory {
     pub fn new(name: &str) -> Self {
         Self {
             name: Arc::from(name),
+            older: false,
             inner: Arc::new(Mutex::new(Inner {
                 content: Content {
                     root: None,
@@ -49,6 +51,22 @@ impl Memory {
                 swaps: 0,
             })),
         }
+    }
+
+    /// One whose CRD is older and does not know `checkpoint`: what it would have to drop it refuses, as strict validation does.
+    pub fn older(mut self) -> Self {
+        self.older = true;
+        self
+    }
+
+    fn strict(&self, spec: &JournalSpec) -> Result<(), StoreError> {
+        if self.older && !spec.checkpoint.is_empty() {
+            return Err(StoreError::Refused {
+                status: 400,
+                message: "strict decoding error: unknown field \"spec.checkpoint\"".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -122,6 +140,7 @@ impl Store for Memory {
     }
 
     async fn swap(&self, base: &Root, spec: &JournalSpec) -> Result<Root, StoreError> {
+        self.strict(spec)?;
         let mut inner = self.lock();
         let version = inner.version + 1;
         let root = inner.content.root.as_mut().ok_or(StoreError::NotFound)?;
@@ -147,6 +166,7 @@ impl Store for Memory {
     }
 
     async fn create_root(&self, spec: &JournalSpec) -> Result<Root, StoreError> {
+        self.strict(spec)?;
         let mut inner = self.lock();
         if inner.content.root.is_some() {
             return Err(StoreError::AlreadyExists);

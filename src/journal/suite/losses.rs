@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::world::{Log, chain, check, ensure, faulty, lost, options, plant, process, put, refuses};
+use super::world::{Log, chain, check, ensure, faulty, lost, next, options, plant, process, put, refuses};
 use super::{Bed, Scale};
 use crate::journal::store::{Fault, Faulty, Listed, Op, StoreError};
 use crate::journal::{Creation, Error, Journal, Known, Loss, Named, create_if_nothing_names_one, load};
@@ -24,6 +24,34 @@ pub async fn root_deleted(bed: &Arc<dyn Bed>, _: Scale) -> Result<(), String> {
     })?;
     match process(store, options("second")).await {
         Err(why) if why.contains("gone") => Ok(()),
+        other => Err(format!("opened: {:?}", other.err())),
+    }
+}
+
+/// The root is being deleted: a PUT into it would still succeed, so it must not be acknowledged, and nobody may open it.
+pub async fn root_being_deleted(bed: &Arc<dyn Bed>, _: Scale) -> Result<(), String> {
+    let store = bed.fresh();
+    plant(&store).await?;
+    let mut deaf = options("deaf");
+    deaf.follow = false;
+    let deaf = process(store.clone(), deaf).await?;
+    let journal = process(store.clone(), options("writer")).await?;
+    put(&journal, 1, 10).await.map_err(|error| error.to_string())?;
+    deaf.read().await.map_err(|error| error.to_string())?;
+    bed.begin_deletion(&store).await;
+    let root = store.root().await.map_err(|error| error.to_string())?;
+    ensure(root.deleting, || "it has no deletionTimestamp".to_owned())?;
+    // The PUT carries the resourceVersion of before, or is sent after the deletion was heard of: neither is acknowledged.
+    for (key, journal) in [(2, &deaf), (3, &journal)] {
+        let answer = put(journal, key, 10).await;
+        ensure(answer == Err(Error::Lost(Loss::Deleting)), || format!("{key}: {answer:?}"))?;
+        refuses(journal).await?;
+    }
+    // Even one that knows the newest resourceVersion.
+    let stored = store.swap(&root, &next(&*store, &root.spec, 4)?).await;
+    ensure(stored.as_ref().is_ok_and(|root| root.deleting), || format!("{stored:?}"))?;
+    match process(store, options("second")).await {
+        Err(why) if why.contains("being deleted") => Ok(()),
         other => Err(format!("opened: {:?}", other.err())),
     }
 }

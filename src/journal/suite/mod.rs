@@ -11,6 +11,7 @@ use kube::Client;
 
 use super::store::{Kubernetes, Memory, Store};
 
+mod contract;
 mod faults;
 mod losses;
 mod order;
@@ -25,7 +26,15 @@ pub trait Bed: Send + Sync + 'static {
     async fn delete_root(&self, store: &Arc<dyn Store>);
     /// Annotates the root: its resourceVersion changes, the journal does not.
     async fn touch(&self, store: &Arc<dyn Store>);
+    /// Deletes the root so that it stays for now, with a deletionTimestamp, as in a foreground deletion.
+    async fn begin_deletion(&self, store: &Arc<dyn Store>);
+    /// As [`Bed::fresh`], but the Journal's CRD is older and does not know `checkpoint`.
+    fn older(&self) -> Arc<dyn Store>;
 }
+
+/// The API group of an older release's CRDs, for [`KubernetesBed`].
+pub const OLDER: &str = "tests.rolecall.dev";
+const MERGE: &str = "application/merge-patch+json";
 
 /// How much each case does.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +70,12 @@ macro_rules! cases {
 }
 
 const CASES: &[Case] = cases![
+    contract::compare_and_swap,
+    contract::fork_and_step_back_are_refused,
+    contract::what_others_wrote_on_the_root_stays,
+    contract::segments_are_written_once,
+    contract::a_watch_shows_the_newest_root,
+    contract::an_older_crd_refuses_what_it_would_drop,
     order::one_history,
     order::appends_of_any_size_are_read_back,
     order::a_large_change_is_atomic,
@@ -84,6 +99,7 @@ const CASES: &[Case] = cases![
     faults::strict_refusal,
     faults::reads_wait_for_a_broken_store,
     losses::root_deleted,
+    losses::root_being_deleted,
     losses::root_deleted_while_the_outcome_is_unknown,
     losses::root_made_again,
     losses::segment_deleted,
@@ -123,6 +139,13 @@ pub struct MemoryBed {
 }
 
 impl MemoryBed {
+    fn make(&self, change: impl FnOnce(Memory) -> Memory) -> Arc<dyn Store> {
+        let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let store = change(Memory::new(&format!("suite{}", made.len())));
+        made.insert(store.name().to_owned(), store.clone());
+        Arc::new(store)
+    }
+
     fn of(&self, store: &Arc<dyn Store>) -> Option<Memory> {
         let made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         made.get(store.name()).cloned()
@@ -132,10 +155,7 @@ impl MemoryBed {
 #[async_trait]
 impl Bed for MemoryBed {
     fn fresh(&self) -> Arc<dyn Store> {
-        let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let store = Memory::new(&format!("suite{}", made.len()));
-        made.insert(store.name().to_owned(), store.clone());
-        Arc::new(store)
+        self.make(|store| store)
     }
 
     async fn delete_root(&self, store: &Arc<dyn Store>) {
@@ -149,9 +169,20 @@ impl Bed for MemoryBed {
             memory.touch(false);
         }
     }
+
+    async fn begin_deletion(&self, store: &Arc<dyn Store>) {
+        if let Some(memory) = self.of(store) {
+            memory.touch(true);
+        }
+    }
+
+    fn older(&self) -> Arc<dyn Store> {
+        self.make(Memory::older)
+    }
 }
 
-/// Journals in a namespace of a real API server, which must have the CRDs. The client must not retry by itself.
+/// Journals in a namespace of a real API server, which must have the CRDs, and in the group [`OLDER`] those of an older release:
+/// the same, but `checkpoint` is missing from the Journal's. The client must not retry by itself.
 pub struct KubernetesBed {
     client: Client,
     namespace: String,
@@ -166,6 +197,12 @@ impl KubernetesBed {
             namespace: namespace.to_owned(),
             made: AtomicU64::new(0),
         }
+    }
+
+    fn make(&self) -> Kubernetes {
+        let n = self.made.fetch_add(1, Ordering::Relaxed);
+        let name = format!("suite{n}x{:08x}", uuid::Uuid::new_v4().as_u128() as u32);
+        Kubernetes::new(self.client.clone(), &self.namespace, &name)
     }
 
     async fn root_request(&self, method: http::Method, store: &Arc<dyn Store>, kind: &str, body: &str) {
@@ -193,9 +230,7 @@ impl KubernetesBed {
 #[async_trait]
 impl Bed for KubernetesBed {
     fn fresh(&self) -> Arc<dyn Store> {
-        let n = self.made.fetch_add(1, Ordering::Relaxed);
-        let name = format!("suite{n}x{:08x}", uuid::Uuid::new_v4().as_u128() as u32);
-        Arc::new(Kubernetes::new(self.client.clone(), &self.namespace, &name))
+        Arc::new(self.make())
     }
 
     async fn delete_root(&self, store: &Arc<dyn Store>) {
@@ -204,7 +239,17 @@ impl Bed for KubernetesBed {
 
     async fn touch(&self, store: &Arc<dyn Store>) {
         let body = format!("{{\"metadata\":{{\"annotations\":{{\"touched\":\"{}\"}}}}}}", uuid::Uuid::new_v4());
-        self.root_request(http::Method::PATCH, store, "application/merge-patch+json", &body)
-            .await;
+        self.root_request(http::Method::PATCH, store, MERGE, &body).await;
+    }
+
+    async fn begin_deletion(&self, store: &Arc<dyn Store>) {
+        // Somebody's finalizer: `foregroundDeletion` itself would be taken off again by the garbage collector, soon.
+        let body = "{\"metadata\":{\"finalizers\":[\"tests.rolecall.dev/hold\"]}}";
+        self.root_request(http::Method::PATCH, store, MERGE, body).await;
+        self.delete_root(store).await;
+    }
+
+    fn older(&self) -> Arc<dyn Store> {
+        Arc::new(self.make().in_group(OLDER))
     }
 }

@@ -8,6 +8,9 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::Scale;
+use crate::api::JournalSpec;
+use crate::journal::batch::Draft;
+use crate::journal::seal::{Signature, outline};
 use crate::journal::store::{Fault, Faulty, Op, Store};
 use crate::journal::{Error, Journal, Options, Position, Stamp, State, StoreError, Verdict, load, root};
 
@@ -85,6 +88,21 @@ pub async fn plant(store: &Arc<dyn Store>) -> Result<String, String> {
     let spec = root::first(&id, store.name());
     store.create_root(&spec).await.map_err(|error| format!("the root: {error}"))?;
     Ok(id)
+}
+
+/// The root after a swap that puts `key`, as any writer would send it; `base` must have room in its tail.
+pub fn next(store: &dyn Store, base: &JournalSpec, key: u64) -> Result<JournalSpec, String> {
+    let nonce = format!("{key:016x}");
+    let signature = Signature {
+        journal: store.name(),
+        time: jiff::Timestamp::now(),
+        writer: "by hand",
+        nonce: &nonce,
+    };
+    let mut draft = Draft::new();
+    let event = Put { key, pad: String::new() };
+    draft.add(&[event], |_, _, _| ()).map_err(|_| "too large".to_owned())?;
+    Ok(outline(base, &signature, draft.bodies(), false).finish(base, &signature, &[])?.spec)
 }
 
 /// A process over a store.

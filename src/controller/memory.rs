@@ -1,0 +1,34 @@
+//! What a controller process has known of the journals, over all its terms: what is proved against after a loss, and shown as a metric.
+
+use std::collections::BTreeMap;
+
+use crate::journal::{Known, Position};
+
+/// What this process has known of the journals, over all its terms: after an etcd restore nobody else may know it.
+#[derive(Default)]
+pub struct Memory(std::sync::Mutex<BTreeMap<&'static str, Known>>);
+
+impl Memory {
+    /// Takes note of where a journal was seen; whoever knows less does not overwrite more.
+    pub fn remember(&self, journal: &'static str, at: &Position) {
+        let known = Known {
+            id: at.id.to_string(),
+            uid: Some(at.uid.to_string()),
+            index: at.index,
+            head: Some(at.head.to_string()),
+        };
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if all.get(journal).is_none_or(|had| had.index < known.index) {
+            all.insert(journal, known);
+        }
+    }
+
+    /// What is known of one journal.
+    pub fn of(&self, journal: &str) -> Option<Known> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(journal)
+            .cloned()
+    }
+}
