@@ -301,7 +301,9 @@ impl<S: State> Appender<S> {
 
     /// The swap stands: what was left for now is applied and answered.
     fn complete(&mut self, drafted: &mut Drafted<S>) {
-        let Some(Late { events, places }) = drafted.late.take() else { return };
+        let Some(Late { events, places }) = drafted.late.take() else {
+            return;
+        };
         let mut stamp = Stamp {
             index: 0,
             ordinal: 0,
