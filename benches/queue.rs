@@ -1,5 +1,5 @@
 //! What the journal is compared with: the same group commit (while a request is in flight, events queue; the next carries them all), but a batch is
-//! one bare creation of an object of the batch's bytes. No root, no chain, no judging, no state: nothing could be read back from it in order.
+//! one bare creation of an object of the same bytes. No root, no chain, no judging, no state, no sealing: nothing could be read back from it in order.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use kube::Client;
 use rolecall::directory::Event;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bare::{config_map, send};
@@ -15,7 +16,7 @@ use crate::load::AsyncWorker;
 
 /// As in `journal::append`.
 const CYCLE_MAX: usize = 4096;
-/// What is longer is compressed, as the journal does with what does not fit its root.
+/// The most bytes of the batches in a root.
 const TAIL_MAX: usize = 4096;
 
 struct Pending {
@@ -52,26 +53,47 @@ impl Queue {
 
 async fn commit(client: Client, path: String, prefix: String, mut inbox: mpsc::Receiver<Pending>) {
     let mut queue: Vec<Pending> = Vec::new();
+    let mut tail = String::new();
     for n in 0_u64.. {
         let Some(first) = inbox.recv().await else { return };
         queue.push(first);
         gather(&mut queue, &mut inbox).await;
-        let mut text = Vec::new();
-        for pending in &queue {
-            serde_json::to_writer(&mut text, &pending.event).expect("JSON");
-            text.push(b',');
-        }
-        let text = if text.len() > TAIL_MAX {
-            STANDARD.encode(zstd::bulk::compress(&text, 1).expect("memory"))
-        } else {
-            String::from_utf8(text).expect("JSON is UTF-8")
-        };
-        let (status, answer) = send(&client, Method::POST, &path, config_map(&format!("{prefix}-{n}"), &text)).await;
+        let body = config_map(&format!("{prefix}-{n}"), &bytes(&mut tail, &line(n, &queue)));
+        let (status, answer) = send(&client, Method::POST, &path, body).await;
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
         for pending in queue.drain(..) {
             let _ = pending.waiting.send(()); // who has gone away does not want to know
         }
     }
+}
+
+/// A batch as the journal writes it, with as many bytes around its events.
+fn line(n: u64, queue: &[Pending]) -> String {
+    let envelope = json!({"index": n, "time": "2026-01-01T00:00:00.000Z", "writer": "gateway/bench", "nonce": format!("{n:016x}"),
+        "parent": format!("directory-{n}-{n:016x}"), "events": []});
+    let mut text = envelope.to_string().into_bytes();
+    text.truncate(text.len() - 2); // the ends of the list and of the object come after the events
+    for (at, pending) in queue.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &pending.event).expect("JSON");
+    }
+    text.extend_from_slice(b"]}\n");
+    String::from_utf8(text).expect("JSON is UTF-8")
+}
+
+/// What the journal would store for this batch: its root's tail, with the batches before this one, or else the batch as a segment. But a segment takes
+/// in none of those before it, and when the tail is full it begins anew.
+fn bytes(tail: &mut String, line: &str) -> String {
+    if line.len() > TAIL_MAX {
+        return STANDARD.encode(zstd::bulk::compress(line.as_bytes(), 1).expect("memory"));
+    }
+    if tail.len() + line.len() > TAIL_MAX {
+        tail.clear();
+    }
+    tail.push_str(line);
+    tail.clone()
 }
 
 /// As in `journal::append`: those who were answered just now submit again at once, and are given the moment to do so.
