@@ -22,10 +22,12 @@ const ROUNDS: u32 = 3;
 const LASTS: Duration = Duration::from_millis(2000);
 
 /// Known; told where a goal is missed.
-const WHY_ONE: &str = "one writer's append is a PUT of a custom resource, which the API server decodes, compares with the old root by the CRD's rules \
-    and stores as JSON, beside the creation of a built-in object of as many bytes; and one append in ten or so seals, which is a creation before the PUT";
-const WHY_MANY: &str = "a batch of more than 4 KiB is two requests, one after the other: the creation of its segment, and the PUT of the root that \
-    names it; the floor is one. So the ratio is above a half only where a batch's own cost (judging, compressing) outweighs a request";
+const WHY_ONE: &str = "one writer's append is a PUT of a custom resource, which the API server decodes, compares with the old root by the \
+    CRD's rules and stores as JSON, beside the creation of a built-in object of as many bytes; and one append in ten or so seals, which is a \
+    creation before the PUT";
+const WHY_MANY: &str = "a batch of more than 4 KiB is two requests, one after the other: the creation of its segment, and the PUT of the root \
+    that names it; the floor is one. The segment also takes in those before it, up to 512 KiB, which are compressed and sent again, and the \
+    floor's does not. And a swap begins before everybody who was answered has submitted again (see the events a batch)";
 
 /// Takes the place of the directory: here only the journal counts.
 #[derive(Clone, Default)]

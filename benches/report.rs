@@ -142,7 +142,7 @@ impl Report {
         let folder = root().join("target/bench");
         fs::create_dir_all(&folder).expect("target/bench");
         println!(
-            "\n{:<58} {:>10} {:<10} {:>10} {:>6}  {:<13}",
+            "\n{:<68} {:>10} {:<10} {:>10} {:>6}  {:<13}",
             "", "value", "", "floor", "ratio", "goal"
         );
         Self { folder }
@@ -159,7 +159,7 @@ impl Report {
                 (Some(false), None) => "MISSED",
             };
             println!(
-                "  {:<56} {:>10} {:<10} {:>10} {:>6}  {:<13} {verdict}",
+                "  {:<66} {:>10} {:<10} {:>10} {:>6}  {:<13} {verdict}",
                 row.name,
                 shown(row.value),
                 row.unit,
