@@ -11,7 +11,7 @@ SCRIPTS = $(shell git ls-files '*.sh') .ci/run
 # Many tests wait for a real cluster's clock, not for a processor.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help build lint test demo cluster crds audit
+.PHONY: help build lint test demo bench cluster crds audit
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: ## All tests, on a real control plane (built once, about 7 minutes on two 
 demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=name: on your cluster; KEEP=1: stay up)
 	$(CARGO) build --locked --bins --example demo
 	@$(CARGO) run --locked --quiet --example demo
+
+bench: ## Figures, each beside its floor of the same run: a table, and target/bench/*.json (about 3 minutes; ONLY=, FSYNC=: see benches/main.rs)
+	@tests/cluster/build.sh >/dev/null
+	$(CARGO) bench --locked --bench figures
 
 cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster/kubeconfig
 	@echo "KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig; programs in $$(tests/cluster/build.sh)"

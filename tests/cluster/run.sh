@@ -5,7 +5,7 @@
 #                       whatever became of the process that held it
 #   run.sh --stay DIR   stays until SIGINT or SIGTERM (a cluster to look around in; DIR/supervisor.pid is its process)
 #
-# DIR gets kubeconfig, pki/, etcd/ (the data), log/*.log and log/audit.jsonl. The first line on stdout is
+# DIR gets kubeconfig, etcd.url, pki/, etcd/ (the data), log/*.log and log/audit.jsonl. The first line on stdout is
 # "ready <seconds>", or "failed <why>".
 # Commands: "stop NAME", "start NAME" (etcd, apiserver, controller-manager), "kill NAME", "freeze NAME", "thaw NAME",
 #           "save PATH" and "load PATH" (etcd's data; etcd must be stopped), "quit".
@@ -136,6 +136,7 @@ audit_policy >audit-policy.yaml
 for attempt in 1 2 3; do # another process may take a port between the look and the use
   client=$(free_port); peer=$(free_port); api=$(free_port)
   write_kubeconfig >kubeconfig
+  echo "http://127.0.0.1:$client" >etcd.url
   start etcd && start apiserver && break
   halt apiserver KILL; halt etcd KILL; rm -rf etcd
   [ "$attempt" = 3 ] && fail "$(grep -hE '"level":"(fatal|panic)"|^[EF][0-9]{4}|^Error' log/etcd.log log/apiserver.log | tail -1)"
