@@ -18,6 +18,8 @@ use crate::load::AsyncWorker;
 const CYCLE_MAX: usize = 4096;
 /// The most bytes of the batches in a root.
 const TAIL_MAX: usize = 4096;
+/// As in `journal::Options`.
+const QUIET_TURNS: u32 = 4;
 
 struct Pending {
     event: Event,
@@ -98,13 +100,15 @@ fn bytes(tail: &mut String, line: &str) -> String {
 
 /// As in `journal::append`: those who were answered just now submit again at once, and are given the moment to do so.
 async fn gather(queue: &mut Vec<Pending>, inbox: &mut mpsc::Receiver<Pending>) {
-    loop {
+    let mut quiet = 0;
+    while queue.len() < CYCLE_MAX {
         let before = queue.len();
         while queue.len() < CYCLE_MAX {
             let Ok(pending) = inbox.try_recv() else { break };
             queue.push(pending);
         }
-        if queue.len() == CYCLE_MAX || queue.len() == before {
+        quiet = if queue.len() == before { quiet + 1 } else { 0 };
+        if quiet > QUIET_TURNS {
             return;
         }
         tokio::task::yield_now().await;

@@ -219,11 +219,10 @@ impl<'a> System<'a> {
 
     async fn ready(&self, process: &Process, health: u16) {
         let url = format!("http://127.0.0.1:{health}/readyz");
-        until(Duration::from_secs(20), || async {
+        let ready = until(Duration::from_secs(40), || async {
             self.http.get(&url).send().await.is_ok_and(|r| r.status().is_success())
-        })
-        .await
-        .unwrap_or_else(|()| panic!("not ready: {}", process.log()));
+        });
+        assert!(ready.await.is_ok(), "not ready: {}\n{}", process.log(), self.explain());
     }
 
     /// Creates a namespace, with labels.
