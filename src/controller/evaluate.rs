@@ -97,7 +97,8 @@ impl Engine {
             }
         }
         self.people_changed(name, Some(affected(source, changes)), moved);
-        // Whoever was disabled or deleted leaves what nobody can read at the moment, too.
+        // Whoever was disabled or deleted leaves at once what nobody can read at the moment, and what is held: the mapping may not mean the person or
+        // the namespace any more, so that nothing else would look there.
         if changes.iter().any(|c| c.said_by_provider) {
             let frozen: BTreeSet<MappingKey> = self
                 .owners
@@ -105,7 +106,9 @@ impl Engine {
                 .filter(|(_, o)| self.is_frozen(o))
                 .map(|(key, _)| key.clone())
                 .collect();
-            let keys: Vec<BindingKey> = self.observed.keys().filter(|k| frozen.contains(&k.owner)).cloned().collect();
+            let unread = self.observed.keys().filter(|k| frozen.contains(&k.owner));
+            let held = self.owners.values().flat_map(|o| o.held.keys());
+            let keys: Vec<BindingKey> = unread.chain(held).cloned().collect();
             keys.into_iter().for_each(|key| self.queue.add(key));
         }
     }

@@ -352,3 +352,53 @@ async fn a_source_says_which_tokens_cannot_be_used_and_what_to_do() {
         .await;
     assert!(message.contains("less than 32 characters"), "{message}");
 }
+
+/// A removal that is held is no access that stays: whoever the provider disables leaves at once, also where the mapping does not mean them any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_goes_when_the_provider_disables_the_person() {
+    let system = System::install(Cluster::shared(), "held").await;
+    let _controller = system.controller();
+    let gateway = system.gateway().await;
+    for place in ["held-a", "held-b"] {
+        system.namespace(place, json!({"held": "yes"})).await;
+    }
+    let okta = system.source(&gateway.url, "held-okta").await;
+    let mut people = Vec::new();
+    for name in ["left", "moved", "stays"] {
+        people.push(okta.user(&format!("{name}@corp.example")).await);
+    }
+    let refs: Vec<&str> = people.iter().map(String::as_str).collect();
+    let group = okta.group("Backend", &refs).await;
+    let mapping = |suspend: bool| {
+        let spec = json!({"sources": ["held-okta"], "groups": {"names": ["Backend"]}, "suspend": suspend, "grants": [
+            {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"selector": {"matchLabels": {"held": "yes"}}}},
+        ]});
+        system.mapping("ClusterRoleMapping", None, "held", spec)
+    };
+    system.apply(&mapping(false));
+    for place in ["held-a", "held-b"] {
+        for name in ["left", "moved", "stays"] {
+            system.until_may(&format!("oidc:{name}@corp.example"), VIEW, place, true).await;
+        }
+    }
+    system.apply(&mapping(true));
+    system
+        .until_condition("clusterrolemapping", None, "held", "Ready", "True", "Suspended")
+        .await;
+    okta.remove(&group, &people[0]).await;
+    system.cluster.kubectl(&["label", "namespace", "held-b", "held-"]).expect_ok();
+    system.until_condition("clusterrolemapping", None, "held", "Held", "True", "").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for place in ["held-a", "held-b"] {
+        assert!(system.may("oidc:left@corp.example", VIEW, place).await, "held in {place}");
+    }
+    for person in &people[..2] {
+        okta.active(person, false).await;
+    }
+    for place in ["held-a", "held-b"] {
+        for name in ["left", "moved"] {
+            system.until_may(&format!("oidc:{name}@corp.example"), VIEW, place, false).await;
+        }
+        assert!(system.may("oidc:stays@corp.example", VIEW, place).await, "held in {place}");
+    }
+}
