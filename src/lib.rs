@@ -29,8 +29,8 @@
 //! 5. A role outside the access policy, or that the author may not bind: `journey`, `policies::authors`.
 //! 6. One source touching what another's data caused: `journey::two_sources_...`.
 //! 7. A revocation because input is incomplete, missing or rolled back: `loss`.
-//! 8. A grant without its record before, a removal without its record after: `rest::every_write_of_a_binding_has_its_records`.
-//! 9. A write at rest other than Lease renewals: `rest::at_rest_...`.
+//! 8. A grant without its record before, a removal without its record after: `at_rest::every_write_of_a_binding_has_its_records`.
+//! 9. A write at rest other than Lease renewals: `at_rest::at_rest_...`.
 //! 10. A secret in a log, event, status or journal: `gateway`.
 //!
 //! Who may import whom is held by `tidy`. Entry points: [`gateway::main`], [`controller::main`], [`cli::run`].

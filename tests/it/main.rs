@@ -1,6 +1,7 @@
 //! The one integration test binary: everything that needs a real API server. One control plane is shared by all tests, which are told
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
+mod at_rest;
 mod chart;
 mod cluster;
 mod docs;
@@ -19,7 +20,6 @@ mod plugin;
 mod policies;
 mod provider;
 mod proxy;
-mod rest;
 mod scenes;
 mod system;
 mod tidy;
