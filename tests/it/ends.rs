@@ -9,9 +9,9 @@ use rolecall::journal::load;
 use rolecall::journal::store::Kubernetes;
 use serde_json::{Value, json};
 
+use crate::at_rest::{comes_to_rest, written};
 use crate::cluster::Cluster;
 use crate::kit::{Versions, bindings, denied_everywhere, records, until_everywhere};
-use crate::rest::{comes_to_rest, written};
 use crate::system::{Process, Provider, System, until};
 
 /// In which order: the controller runs, or it is down and starts afterwards.
