@@ -201,8 +201,8 @@ fn bring(rendered: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_access_policy_shrinks_before_a_revocation() {
-    let (lent, kept) = ("shrunk-lent", "shrunk-kept");
-    let scene = Scene::new("shrunk", &[lent, kept]).await;
+    let (lent, kept) = ("narrowed-lent", "narrowed-kept");
+    let scene = Scene::new("narrowed", &[lent, kept]).await;
     let (_, ada) = scene.group("disabled", lent, ["ada", "cy"]).await;
     let (leaves, bob) = scene.group("leaves", lent, ["bob", "dee"]).await;
     scene.group("still", lent, ["fay", "gil"]).await;
@@ -254,7 +254,7 @@ async fn the_access_policy_shrinks_before_a_revocation() {
     scene.everywhere(&["fay", "gil", "cy", "dee"], false).await;
     for group in ["disabled", "leaves", "still"] {
         let message = scene.says(group, "Stalled", "RoleNotAllowed").await;
-        let tells = message.contains("\"shrunk-lent\" is not in accessPolicy.clusterRoles") && message.contains("allowed: shrunk-kept");
+        let tells = message.contains("\"narrowed-lent\" is not in accessPolicy.clusterRoles") && message.contains("allowed: narrowed-kept");
         assert!(tells, "{message}");
     }
     scene.held_nowhere(&["ada", "bob", "cy", "dee", "fay", "gil"]).await;
