@@ -50,6 +50,7 @@ async fn main() {
         "--renew-deadline=10s",
         "--retry-period=2s",
         "--garbage-delay=60s",
+        "--proof-interval=30s",
     ];
     let controller = system.controller_with(&defaults, None);
     let gateway = system.gateway().await;

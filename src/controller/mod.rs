@@ -86,6 +86,9 @@ pub struct Args {
     /// How long an unreachable segment is kept before it is removed.
     #[arg(long, env = "ROLECALL_GARBAGE_DELAY", default_value = "60s", value_parser = seconds)]
     pub garbage_delay: Duration,
+    /// Both journals are proved at least this often: after an etcd restore a watch says nothing.
+    #[arg(long, env = "ROLECALL_PROOF_INTERVAL", default_value = "30s", value_parser = seconds)]
+    pub proof_interval: Duration,
     /// Refuse to start unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
     /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]

@@ -97,13 +97,14 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
     known.extend(bindings.iter().cloned());
     let writer = format!("controller/{term}");
     let mut options = Options::new(writer.clone());
-    options.expect = known;
+    (options.expect, options.prove_every) = (known, args.proof_interval);
     let directory = Journal::open(directory, Directory::default(), options)
         .await
         .map_err(|e| Error::of("directory", e))?;
     let id = directory.snapshot().position.id.to_string();
     let mut options = Options::new(writer.clone());
     options.expect = bindings.into_iter().chain(memory.of("access")).collect();
+    options.prove_every = args.proof_interval;
     options.before_append = Some(leading(args, client, term));
     let opened = match lost {
         Some(loss) => Err(JournalError::Lost(loss)),

@@ -60,6 +60,9 @@ pub struct Args {
     /// How often tokens and certificates are looked at again.
     #[arg(long, env = "ROLECALL_REFRESH", default_value = "10s", value_parser = duration)]
     pub refresh: Duration,
+    /// The directory journal is proved at least this often: after an etcd restore a watch says nothing.
+    #[arg(long, env = "ROLECALL_PROOF_INTERVAL", default_value = "30s", value_parser = duration)]
+    pub proof_interval: Duration,
     /// Serve nothing unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
     /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]

@@ -25,6 +25,7 @@ pub(super) struct Keeper {
     client: Client,
     namespace: String,
     writer: String,
+    prove_every: Duration,
     gateway: Arc<Gateway>,
     synced: sources::Receiver,
     expected: Vec<Known>,
@@ -43,6 +44,7 @@ impl Keeper {
             namespace: args.namespace.clone(),
             // a writer is one process: what stands in the journal tells two apart that have one name
             writer: format!("gateway/{}/{}", args.identity, &uuid::Uuid::new_v4().simple().to_string()[..8]),
+            prove_every: args.proof_interval,
             gateway,
             synced,
             expected,
@@ -100,6 +102,7 @@ impl Keeper {
 
     async fn open(&self) -> Result<Journal<Directory>, Error> {
         let mut options = Options::new(self.writer.clone());
+        options.prove_every = self.prove_every;
         options.expect = self.expected.clone();
         options.expect.extend(self.opened.iter().cloned());
         options.expect.extend(self.last.iter().map(|position| Known {

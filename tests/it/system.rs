@@ -170,6 +170,7 @@ impl<'a> System<'a> {
             format!("--health-address=127.0.0.1:{health}"),
             format!("--namespace={}", self.installed.namespace),
             format!("--class={}", self.installed.class),
+            "--proof-interval=5s".to_owned(),
         ]);
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);
@@ -207,6 +208,7 @@ impl<'a> System<'a> {
             ("--absence-delay", "2s"),
             ("--tombstone-delay", "3s"),
             ("--garbage-delay", "2s"),
+            ("--proof-interval", "5s"),
         ] {
             if !given(name) {
                 args.push(format!("{name}={value}"));
