@@ -1,6 +1,5 @@
 //! What came back: the answers to writes are taken in, recorded, and lead to the next look. What is written is decided in `work` and `grants`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -185,14 +184,7 @@ impl Engine {
                 if !planned.removals.is_empty() {
                     self.record_removals(key, &planned.removals, false);
                 }
-                // Whoever waited for this may go now.
-                let waiting: Vec<BindingKey> = self
-                    .waiting
-                    .keys()
-                    .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
-                    .cloned()
-                    .collect();
-                waiting.into_iter().for_each(|w| self.queue.add(w));
+                self.wake_waiting(key);
             }
             Purpose::Settle => {}
         }
@@ -251,14 +243,14 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(&key.owner) {
             owner.failing.insert(key.clone(), failure);
         }
-        let waiting: BTreeSet<BindingKey> = self
-            .waiting
-            .keys()
-            .filter(|w| w.owner == key.owner && w.namespace == key.namespace)
-            .cloned()
-            .collect();
-        waiting.into_iter().for_each(|w| self.queue.add(w));
+        self.wake_waiting(key);
         self.statuses_soon();
+    }
+
+    /// Whoever waited for what this mapping grants in this namespace waits no more: it is there, or will not be.
+    fn wake_waiting(&mut self, key: &BindingKey) {
+        let here = |w: &&BindingKey| w.owner == key.owner && w.namespace == key.namespace;
+        self.waiting.keys().filter(here).for_each(|w| self.queue.add(w.clone()));
     }
 
     fn ask_lease(&mut self) {

@@ -63,8 +63,6 @@ impl Engine {
     /// Makes the names of POSTs stand that an earlier term left without an outcome, as bindings that grant nothing: from then on such a POST can
     /// only fail, wherever it is held. Bounded; what does not come to stand here is settled later, as everything that is unsettled.
     pub(super) async fn stand_names(&mut self) {
-        let seen: Vec<String> = self.world.bindings.items().keys().cloned().collect();
-        self.bindings_changed(&seen);
         let open = self.access.snapshot();
         let created = open
             .state

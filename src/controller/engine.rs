@@ -220,6 +220,8 @@ pub async fn run(
         lease_asked: false,
         index_told: HashMap::new(),
     };
+    let bindings: Vec<String> = engine.world.bindings.items().keys().cloned().collect();
+    engine.bindings_changed(&bindings);
     // Before anything else, and before the fence is waited for: what stands here grants nothing, and a POST that got lost cannot pass it any more.
     // Whatever holds such a write up must not hold up revocations: the rest is settled as any other lost write.
     let _ = tokio::time::timeout(STANDING, engine.stand_names()).await;
@@ -289,8 +291,6 @@ impl Engine {
         self.look_at_guards(true);
         let namespaces: Vec<String> = self.world.namespaces.items().keys().cloned().collect();
         self.namespaces_changed(&namespaces);
-        let bindings: Vec<String> = self.world.bindings.items().keys().cloned().collect();
-        self.bindings_changed(&bindings);
         self.open_intents();
         // Whom the ledger names as of a source that it does not know any more is of one that ended.
         let ledger = self.access.snapshot();

@@ -21,12 +21,16 @@ fn user(name: &str) -> String {
     format!("oidc:{name}@corp.example")
 }
 
-async fn places(system: &System<'_>, name: &str) -> Vec<String> {
+/// An installation with both processes, and two namespaces that a mapping can select by the label `ends`.
+async fn scene(name: &str) -> (System<'static>, Process, Process, Vec<String>) {
+    let system = System::install(Cluster::shared(), name).await;
+    let controller = system.controller();
+    let gateway = system.gateway().await;
     let places = ["a", "b"].map(|place| format!("{name}-{place}")).to_vec();
     for place in &places {
         system.namespace(place, json!({"ends": name})).await;
     }
-    places
+    (system, controller, gateway, places)
 }
 
 /// A user of that name, alone in a group of the same name; the ids.
@@ -98,11 +102,8 @@ async fn ledger(system: &System<'_>) -> Arc<Ledger> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_mapping_takes_along_what_it_gave() {
-    let system = System::install(Cluster::shared(), "unmapped").await;
+    let (system, mut controller, gateway, places) = scene("unmapped").await;
     let cluster = system.cluster;
-    let mut controller = system.controller();
-    let gateway = system.gateway().await;
-    let places = places(&system, "unmapped").await;
     let okta = system.source(&gateway.url, "unmapped-okta").await;
     let source = ["unmapped-okta"];
     // Hand-made bindings, one of them with labels as ours have them.
@@ -228,11 +229,8 @@ async fn a_deleted_mapping_takes_along_what_it_gave() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_source_takes_along_what_its_people_had() {
-    let system = System::install(Cluster::shared(), "unsourced").await;
+    let (system, mut controller, gateway, places) = scene("unsourced").await;
     let cluster = system.cluster;
-    let mut controller = system.controller();
-    let gateway = system.gateway().await;
-    let places = places(&system, "unsourced").await;
     let names = ["up", "down", "stays"].map(|how| format!("unsourced-{how}"));
     let mut providers = Vec::new();
     for name in &names {
@@ -320,11 +318,8 @@ async fn a_deleted_source_takes_along_what_its_people_had() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_deleted_and_applied_again_at_once_goes_on() {
-    let system = System::install(Cluster::shared(), "replaced").await;
+    let (system, mut controller, gateway, places) = scene("replaced").await;
     let cluster = system.cluster;
-    let mut controller = system.controller();
-    let gateway = system.gateway().await;
-    let places = places(&system, "replaced").await;
     let source = "replaced-okta";
     let okta = system.source(&gateway.url, source).await;
     let (ada, group) = person(&okta, "ada").await;
@@ -400,11 +395,8 @@ async fn a_source_deleted_and_applied_again_at_once_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_a_mapping_is_deleted() {
-    let system = System::install(Cluster::shared(), "vanished").await;
+    let (system, mut controller, gateway, places) = scene("vanished").await;
     let cluster = system.cluster;
-    let mut controller = system.controller();
-    let gateway = system.gateway().await;
-    let places = places(&system, "vanished").await;
     let (here, other) = (&places[..1], &places[1..]);
     let okta = system.source(&gateway.url, "vanished-okta").await;
     person(&okta, "ada").await;
