@@ -30,7 +30,8 @@ impl AttrPath {
     /// Reads an attribute path. The error says what is wrong with it.
     pub(crate) fn read(text: &str) -> Result<AttrPath, String> {
         let (urn, rest) = split_urn(text);
-        if rest.is_empty() && urn.is_some() {
+        // Only a schema that is known may stand alone: what ends in a colon otherwise names nothing.
+        if rest.is_empty() && urn.as_deref().is_some_and(|urn| schema::URNS.contains(&urn)) {
             return Ok(AttrPath {
                 urn,
                 name: String::new(),
@@ -208,6 +209,9 @@ mod tests {
             "emails[type eq \"x\"].a.b",
             "a.b[c pr]",
             "ä",
+            ":",
+            "a:",
+            "urn:example:badge:2.0:User:",
         ] {
             check(bad, Err("invalidPath"));
         }
