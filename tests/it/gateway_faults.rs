@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::kit::{bindings, seed};
+use crate::kit::{MACHINE, bindings, seed};
 use crate::provider::id;
 use crate::proxy::{Action, Proxy};
 use crate::system::{Provider, System, until};
@@ -225,6 +225,7 @@ async fn a_thousand_members_come_one_patch_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_write() {
     const MANY: u32 = 200_000;
+    let _machine = MACHINE.write().await;
     let system = System::install(Cluster::shared(), "large").await;
     let _controller = system.controller();
     let (one, two) = (system.gateway().await, system.gateway().await);

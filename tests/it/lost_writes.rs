@@ -283,6 +283,7 @@ impl<'a> Scene<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_of_a_living_leader_comes_back() {
+    let _machine = kit::MACHINE.read().await;
     let mut scene = Scene::new("lost-living").await;
     for change in [Change::Post, Change::FirstPost, Change::Put, Change::PutOfDeleted] {
         assert_eq!(scene.run(change, Leader::Living, Holder::Proxy).await, PLACES, "{change:?}");
@@ -291,6 +292,7 @@ async fn no_write_of_a_living_leader_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_of_an_old_leader_comes_back() {
+    let _machine = kit::MACHINE.read().await;
     let mut scene = Scene::new("lost-old").await;
     for change in [Change::Post, Change::FirstPost, Change::Put, Change::PutOfDeleted] {
         assert_eq!(scene.run(change, Leader::Old, Holder::Proxy).await, PLACES, "{change:?}");
@@ -299,6 +301,7 @@ async fn no_write_of_an_old_leader_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_post_held_behind_the_fence_comes_back() {
+    let _machine = kit::MACHINE.read().await;
     let mut scene = Scene::new("lost-hook").await;
     for (change, leader) in [
         (Change::Post, Leader::Living),
