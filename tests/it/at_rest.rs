@@ -179,13 +179,19 @@ async fn at_rest_and_over_restarts_nothing_is_written() {
         assert!(controller.ended(Duration::from_secs(10)), "{}", controller.log());
         controller = system.controller();
         until_other_term(&system, &term).await;
-        tokio::time::sleep(Duration::from_secs(5)).await; // past the delay after which absence counts
+        comes_to_rest(&system).await; // at least 5 s: past the delay after which absence counts
         assert_eq!(subjects(bindings(&system).await), before, "nothing is lost");
         let some = written(&system, since);
-        // A new term says so in the access journal: who led before can append nothing any more. That is all.
+        // A new term says so in the access journal: who led before can append nothing any more. That is all, and where
+        // it is what fills the tail, it seals it: at most two segments, and those that they replace are garbage.
         let (began, others): (Vec<Written>, Vec<Written>) = some.into_iter().partition(|w| w.resource == "journals" && w.name == "access");
+        let (sealed, others): (Vec<Written>, Vec<Written>) = others
+            .into_iter()
+            .partition(|w| w.resource == "segments" && w.name.starts_with("access-"));
+        let created = sealed.iter().filter(|w| w.verb == "create").count();
         assert!(others.is_empty(), "SIG{signal} and a start of the controller: {others:#?}");
-        assert!(began.len() <= 1, "SIG{signal} and a start of the controller: {began:#?}");
+        assert!(began.len() <= 1 && created <= 2 * began.len(), "SIG{signal} and a start of the controller: {began:#?}, {sealed:#?}");
+        assert!(created > 0 || sealed.is_empty(), "SIG{signal} and a start of the controller: {sealed:#?}");
     }
     // And it still works.
     let okta = okta.at(&gateway);
