@@ -18,6 +18,10 @@ pub const USERNAME_CONFLICT: &str = "UsernameConflict";
 pub const JOURNAL_LOST: &str = "JournalLost";
 /// The journal is older than what is known of it: etcd was put back to a snapshot.
 pub const JOURNAL_ROLLED_BACK: &str = "JournalRolledBack";
+/// The provider's requests have attributes that the schema does not have, or of another type; or one that was to disable a user was refused.
+pub const SCHEMA_DRIFT: &str = "SchemaDrift";
+/// A bearer token expires within 14 days.
+pub const TOKEN_EXPIRING: &str = "TokenExpiring";
 /// Something does not work, and what is granted stays.
 pub const DEGRADED: &str = "Degraded";
 

@@ -159,9 +159,64 @@ pub struct ScimSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub largest_groups: Vec<GroupStatus>,
+    /// The bearer tokens of the spec, and when each was last used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tokens: Vec<TokenStatus>,
+    /// What the provider's requests need beyond RFC 7643 and 7644, and how many requests did; counted about once an hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tolerances: Vec<ToleranceStatus>,
+    /// Attributes of the provider's requests that are not what the schema says, the most frequent first; counted about once an hour. Never a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub drift: Vec<DriftStatus>,
     /// The journal that this source's data is in: what a loss is recognised by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalRef>,
+}
+
+/// A bearer token as a status shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// Its name in `spec.push.tokens`.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// When it was last used, to the hour (RFC 3339). Absent: never, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_used: Option<String>,
+    /// When it stops being accepted, as the spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
+}
+
+/// Something that the provider's requests need beyond the RFCs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToleranceStatus {
+    /// Its name, as in the metric `rolecall_scim_tolerated_total`; docs/conformance.md says what each is.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// How many requests needed it.
+    pub requests: i64,
+}
+
+/// An attribute that is not what the schema says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// `UnknownAttribute` (kept and returned all the same), `WrongType` and `MissingAttribute` (refused), or `MissingExtension` (a PUT left it out).
+    #[serde(rename = "type")]
+    #[schemars(length(max = 63))]
+    pub type_: String,
+    /// Its path.
+    #[schemars(length(max = 256))]
+    pub attribute: String,
+    /// How many requests had it.
+    pub requests: i64,
 }
 
 /// One group as a status shows it: no person's data.

@@ -417,7 +417,7 @@ impl Engine {
     pub(super) fn statuses_soon(&mut self) {
         let at = Instant::now() + std::time::Duration::from_millis(100);
         for target in self.status_targets() {
-            self.status_due.entry(target).or_insert(at);
+            self.status_at(target, at);
         }
     }
 

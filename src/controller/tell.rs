@@ -15,7 +15,7 @@ use super::status::{Target, Told, Wanted, tell, worth_telling, write};
 use crate::access::desired::SourceState;
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::policy::Refusal;
-use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, source_status};
+use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, next_change, source_status};
 use crate::api::conditions;
 use crate::api::mapping::{MappingStatus, RoleKind};
 use crate::api::source::{JournalRef, ScimSourceStatus};
@@ -23,6 +23,9 @@ use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource};
 
 /// Of very many people a part is enough to say that some are refused.
 const PEOPLE_CHECKED: usize = 2_000;
+
+/// A time that is awaited is compared with the clock at least this often.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// When a status that says that something is under way is compared again.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -66,14 +69,18 @@ impl Engine {
             else {
                 continue;
             };
+            // A token expires by time alone.
+            if let Some(at) = self.changes_by_time(&target) {
+                self.status_at(target.clone(), at);
+            }
             // What is under way ends by a write, an answer or a time: whatever it is, the status must not stay behind.
             if progressing(&wanted.status) {
-                self.status_due.insert(target.clone(), now + PROGRESS);
+                self.status_at(target.clone(), now + PROGRESS);
             }
             match self.pacer.due(&target, &shown, &wanted.status, now) {
                 Ok(false) => {}
                 Err(later) => {
-                    self.status_due.insert(target, later);
+                    self.status_at(target, later);
                 }
                 Ok(true) => {
                     if shown.pointer("/journal") != wanted.status.pointer("/journal") {
@@ -121,7 +128,21 @@ impl Engine {
                 Duration::from_secs(2)
             }
         };
-        self.status_due.entry(target.clone()).or_insert(Instant::now() + wait);
+        self.status_at(target.clone(), Instant::now() + wait);
+    }
+
+    /// Compares this status at that time, or before.
+    pub(super) fn status_at(&mut self, target: Target, at: Instant) {
+        let due = self.status_due.entry(target).or_insert(at);
+        *due = at.min(*due);
+    }
+
+    /// When a status is to be compared again although nothing happens; soon enough for a clock that is set.
+    fn changes_by_time(&self, target: &Target) -> Option<Instant> {
+        let source = self.world.sources.get(&target.name).filter(|_| target.plural == "scimsources")?;
+        let now = Timestamp::now();
+        let wait = Duration::try_from(next_change(&source.spec.push.tokens, now)?.duration_since(now)).ok()?;
+        Some(Instant::now() + wait.min(LOOK_AT_CLOCK))
     }
 
     fn compare_status(&self, target: &Target) -> Option<Comparison> {
@@ -198,7 +219,7 @@ impl Engine {
             generation: object.metadata.generation.unwrap_or_default(),
             suspend: object.spec.suspend,
             invalid: self.sources.get(name).and_then(|s| s.as_ref().err()),
-            tokens: object.spec.push.tokens.len(),
+            tokens: &object.spec.push.tokens,
             source: self.seen.state.source(name),
             conflicts: self.usernames.conflicts(name),
             nameless: self.usernames.nameless(name),

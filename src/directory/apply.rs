@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::changes::{Change, What};
+use super::client::Rejected;
 use super::event::{Event, Kind};
 use super::resource::{Attributes, Gone, Resource};
 use super::source::Source;
@@ -27,8 +28,12 @@ impl Directory {
     /// source or number, a number given twice) changes nothing and is counted.
     pub fn apply(&mut self, index: i64, ordinal: u32, time: Timestamp, event: &Event) {
         let request: Arc<str> = match event {
-            Event::Created { request, .. } | Event::Changed { request, .. } | Event::Deleted { request, .. } => request.as_str().into(),
-            Event::SourceSeen { .. } | Event::SourceEnded { .. } | Event::TokensSeen { .. } => "".into(),
+            Event::Created { request, .. }
+            | Event::Changed { request, .. }
+            | Event::Deleted { request, .. }
+            | Event::DeprovisionRejected { request, .. }
+            | Event::DeprovisionSettled { request, .. } => request.as_str().into(),
+            Event::SourceSeen { .. } | Event::SourceEnded { .. } | Event::TokensSeen { .. } | Event::ClientSeen { .. } => "".into(),
         };
         let at = At {
             index,
@@ -47,6 +52,17 @@ impl Directory {
                 s.failing_tokens = failing.as_slice().into();
                 true
             }),
+            Event::ClientSeen {
+                source,
+                tokens,
+                tolerated,
+                drift,
+            } => self.with(source, |s| {
+                Arc::make_mut(&mut s.client).seen(tokens, tolerated, drift);
+                true
+            }),
+            Event::DeprovisionRejected { source, n, reason, .. } => self.with(source, |s| s.reject(at, *n, reason)),
+            Event::DeprovisionSettled { source, n, .. } => self.with(source, |s| s.settle(*n)),
             Event::Created {
                 source,
                 kind,
@@ -130,11 +146,30 @@ impl Source {
         true
     }
 
+    fn reject(&mut self, at: At<'_>, n: u32, reason: &str) -> bool {
+        let rejected = Rejected {
+            request: at.request.clone(),
+            reason: reason.into(),
+            time: at.time,
+        };
+        let known = self.users.contains(n);
+        if known {
+            Arc::make_mut(&mut self.client).reject(n, rejected);
+        }
+        known
+    }
+
+    /// A request for that user succeeded.
+    fn settle(&mut self, n: u32) -> bool {
+        self.client.rejected.contains_key(&n) && Arc::make_mut(&mut self.client).rejected.remove(&n).is_some()
+    }
+
     fn change(&mut self, at: At<'_>, n: u32, patch: &Map<String, Value>, add: &[u32], remove: &[u32]) -> bool {
         let Some(before) = self.resources.get(&n).cloned() else {
             return false;
         };
         self.last_event = Some(at.time);
+        self.settle(n);
         let moved = before.kind == Kind::Group && self.change_members(at, n, add, remove);
         let (old, attributes) = if patch.is_empty() {
             (Map::new(), Map::new())
@@ -182,6 +217,7 @@ impl Source {
             return false;
         };
         self.last_event = Some(at.time);
+        self.settle(n);
         if let Some(members) = self.members.remove(&n) {
             for member in members.iter() {
                 leave(&mut self.groups_of, member, n);

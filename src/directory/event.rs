@@ -1,8 +1,11 @@
 //! What the directory journal holds: decided effects, never requests. No resource logic lives here.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use crate::scim::Drift;
 
 /// One decided effect on the directory. Unknown kinds stop a reader: it grants nothing more until it is upgraded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,40 @@ pub enum Event {
         source: String,
         /// One entry a token.
         failing: Vec<FailingToken>,
+    },
+    /// What a gateway saw of the provider's client since it last said so: for the admin to see, and no person's data.
+    ClientSeen {
+        /// The source's name.
+        source: String,
+        /// The tokens that were used.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tokens: Vec<TokenUse>,
+        /// What its requests had that is not the RFCs', and was taken all the same.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tolerated: Vec<Counted>,
+        /// Attributes that are not what the schema says.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<Drifted>,
+    },
+    /// A request that was to disable or delete a user could not be understood, or was refused.
+    DeprovisionRejected {
+        /// The source's name.
+        source: String,
+        /// The number of the user.
+        n: u32,
+        /// The request.
+        request: String,
+        /// What it was answered, without anything that it said.
+        reason: String,
+    },
+    /// A later request for that user succeeded, and changed nothing.
+    DeprovisionSettled {
+        /// The source's name.
+        source: String,
+        /// The number of the user.
+        n: u32,
+        /// The request.
+        request: String,
     },
     /// A user or group was created.
     Created {
@@ -86,6 +123,40 @@ pub struct FailingToken {
     pub name: String,
     /// What is wrong, for people; never anything of the token itself.
     pub why: String,
+}
+
+/// A token and when it was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenUse {
+    /// Its name in `spec.push.tokens`.
+    pub name: String,
+    /// The hour of the last use.
+    pub hour: Timestamp,
+}
+
+/// A tolerance and how many requests needed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Counted {
+    /// The tolerance's name.
+    pub name: String,
+    /// How many requests, since the last such event of the gateway.
+    pub requests: u64,
+}
+
+/// An attribute that is not what the schema says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drifted {
+    /// How.
+    pub drift: Drift,
+    /// Its path. Never a value.
+    pub attribute: String,
+    /// How many requests, since the last such event of the gateway.
+    pub requests: u64,
+    /// The newest of them.
+    pub request: String,
 }
 
 /// What a number stands for.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod changes;
+pub mod client;
 pub mod event;
 pub mod merge;
 mod resource;
@@ -19,6 +20,7 @@ use imbl::OrdMap;
 use crate::scim::fold;
 
 pub use changes::{Change, What};
+pub use client::Client;
 pub use event::{Event, FailingToken, Kind};
 pub use resource::{Attributes, Gone, Resource};
 pub use source::Source;

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::changes::{Change, Log};
+use super::client::Client;
 use super::event::{FailingToken, Kind};
 use super::fold;
 use super::resource::{Gone, Resource};
@@ -24,6 +25,7 @@ pub struct Source {
     pub(super) next_n: u32,
     pub(super) last_event: Option<Timestamp>,
     pub(super) failing_tokens: Arc<[FailingToken]>,
+    pub(super) client: Arc<Client>,
     pub(super) resources: OrdMap<u32, Arc<Resource>>,
     pub(super) ids: OrdMap<Uuid, u32>,
     pub(super) user_names: Names,
@@ -47,6 +49,7 @@ impl Source {
             next_n,
             last_event: None,
             failing_tokens: Arc::default(),
+            client: Arc::default(),
             resources: OrdMap::new(),
             ids: OrdMap::new(),
             user_names: OrdSet::new(),
@@ -97,6 +100,11 @@ impl Source {
     /// The tokens that a gateway found unusable.
     pub fn failing_tokens(&self) -> &[FailingToken] {
         &self.failing_tokens
+    }
+
+    /// The provider's client, as its requests show it.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The number that the next user or group gets.

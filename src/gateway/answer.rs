@@ -77,10 +77,11 @@ impl Answer {
 
     /// The answer on the wire.
     pub(super) fn into_response(self, media_type: &'static str) -> Response {
+        let has_body = self.body.is_some();
         let mut response = Response::new(self.body.map_or_else(Body::empty, Body::from));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        if self.status != 204 {
+        if has_body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

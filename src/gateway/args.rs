@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Settings, server, tls};
+use super::{Error, Settings, server, tls};
 use crate::journal::Known;
 
 /// How the gateway runs.
@@ -42,6 +42,10 @@ pub struct Args {
     /// The largest page of a list.
     #[arg(long, env = "ROLECALL_MAX_PAGE", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub max_page: u64,
+    /// A file with at least 32 random bytes, the same for all replicas: with it, a list that a client reads by cursors goes on after a restart and
+    /// at another replica. Without it cursors die with the process.
+    #[arg(long, env = "ROLECALL_CURSOR_KEY")]
+    pub cursor_key: Option<PathBuf>,
     /// How many requests are worked on at once.
     #[arg(long, env = "ROLECALL_MAX_REQUESTS", default_value_t = 2048)]
     pub max_requests: usize,
@@ -70,8 +74,15 @@ pub struct Args {
 }
 
 impl Args {
-    pub(super) fn settings(&self, tls: bool) -> Settings {
-        Settings {
+    pub(super) fn settings(&self, tls: bool) -> Result<Settings, Error> {
+        let key = self.cursor_key.as_ref().map(|path| {
+            let read = std::fs::read(path);
+            read.map_err(|error| Error::CursorKey(format!("{}: {error}", path.display())))
+        });
+        if self.public_url.contains(['?', '#']) {
+            return Err(Error::PublicUrl); // RFC 7644 §1.3
+        }
+        Ok(Settings {
             public_url: self.public_url.clone(),
             tls,
             max_body: usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX),
@@ -80,7 +91,8 @@ impl Args {
             request_timeout: self.request_timeout,
             body_timeout: self.arrival_timeout,
             max_requests: self.max_requests,
-        }
+            cursor_key: key.transpose()?,
+        })
     }
 
     pub(super) fn timeouts(&self) -> server::Timeouts {

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::members::{Edit, Named};
 use super::tokens::Served;
+use super::version::Condition;
 use crate::directory::{Directory, Event, FailingToken, Kind, Resource, Source, merge};
 use crate::scim::patch::Op;
-use crate::scim::{Body, ResourceKind, ScimError, fold, patch, resource};
+use crate::scim::{Body, Drift, ResourceKind, ScimError, Seen, fold, patch, resource};
 
 /// How many members one event names: with eleven characters each it stays below what a batch may hold.
 const MEMBERS_AN_EVENT: usize = 30_000;
@@ -26,8 +27,21 @@ pub(super) struct Asked {
     pub(super) uid: Arc<str>,
     /// The request's id, for the record.
     pub(super) request: Arc<str>,
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
     /// `/Users` or `/Groups`.
     pub(super) kind: ResourceKind,
+    /// What must hold of the version.
+    pub(super) condition: Condition,
+    /// What is asked.
+    pub(super) write: Write,
+    /// What it has that the schema or the RFC does not have.
+    pub(super) seen: Seen,
+    /// It may be there to disable or delete a user: refused, it must not be overlooked.
+    pub(super) deprovisions: bool,
 }
 
 /// What is asked.
@@ -41,6 +55,8 @@ pub(super) enum Write {
     Patch { id: String, ops: Vec<Op> },
     /// DELETE.
     Delete { id: String },
+    /// PUT or PATCH with a body that cannot be understood.
+    Misunderstood { id: String, error: ScimError },
 }
 
 /// The judgement.
@@ -50,8 +66,8 @@ pub(super) enum Judged {
     Change(Vec<Event>, Done),
     /// It is so already.
     Same(Done),
-    /// It must not be.
-    Refused(ScimError),
+    /// It must not be; the events record that somebody is not disabled because of that.
+    Refused(Vec<Event>, ScimError),
 }
 
 /// What is to be answered when it is so.
@@ -66,35 +82,108 @@ pub(super) enum Done {
 }
 
 /// Judges a request by a directory.
-pub(super) fn judge(directory: &Directory, asked: &Asked, write: &Write) -> Judged {
-    let mut directory = Cow::Borrowed(directory);
-    let mut events = Vec::new();
-    if directory.source(&asked.source).is_none_or(|source| *source.uid() != *asked.uid) {
-        let seen = Event::SourceSeen {
-            source: asked.source.to_string(),
-            uid: asked.uid.to_string(),
-        };
-        // Seen in a copy: what follows is judged as if it stood in the journal already.
-        directory.to_mut().apply(0, 0, Timestamp::UNIX_EPOCH, &seen);
-        events.push(seen);
-    }
-    let Some(source) = directory.source(&asked.source) else {
-        return Judged::Refused(ScimError::new(500, "the source is not there"));
-    };
-    let at = At { asked, source };
-    let judged = match write {
-        Write::Create { id, body, members } => at.create(*id, body, members),
-        Write::Replace { id, body, members } => at.replace(id, body, members),
-        Write::Patch { id, ops } => at.patch(id, ops),
-        Write::Delete { id } => at.delete(id),
-    };
-    match judged {
+pub(super) fn judge(directory: &Directory, asked: &Asked, step: &Step) -> Judged {
+    let mut ground = Ground::new(directory, asked);
+    match ground.judge(step) {
         Ok((more, done)) if more.is_empty() => Judged::Same(done),
         Ok((more, done)) => {
-            events.extend(more);
-            Judged::Change(events, done)
+            ground.events.extend(more);
+            Judged::Change(ground.events, done)
         }
-        Err(error) => Judged::Refused(error),
+        Err((more, error)) => Judged::Refused(more, error),
+    }
+}
+
+/// The directory that a request is judged by, with what the request changes besides: that its source is seen.
+pub(super) struct Ground<'a> {
+    directory: Cow<'a, Directory>,
+    asked: &'a Asked,
+    pub(super) events: Vec<Event>,
+}
+
+impl<'a> Ground<'a> {
+    pub(super) fn new(directory: &'a Directory, asked: &'a Asked) -> Self {
+        let mut ground = Self {
+            directory: Cow::Borrowed(directory),
+            asked,
+            events: Vec::new(),
+        };
+        if directory.source(&asked.source).is_none_or(|source| *source.uid() != *asked.uid) {
+            ground.add(vec![Event::SourceSeen {
+                source: asked.source.to_string(),
+                uid: asked.uid.to_string(),
+            }]);
+        }
+        ground
+    }
+
+    /// Makes it so in a copy: what follows is judged as if it stood in the journal already.
+    pub(super) fn add(&mut self, events: Vec<Event>) {
+        let directory = self.directory.to_mut();
+        for event in &events {
+            let ordinal = directory.next_ordinal(0);
+            directory.apply(0, ordinal, Timestamp::UNIX_EPOCH, event);
+        }
+        self.events.extend(events);
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        self.directory.source(&self.asked.source).unwrap_or_else(|| Source::empty())
+    }
+
+    /// What the step means, and what it means that it is refused.
+    pub(super) fn judge(&self, step: &Step) -> Result<(Vec<Event>, Done), (Vec<Event>, ScimError)> {
+        let (source, request) = (self.asked.source.to_string(), self.asked.request.to_string());
+        let rejected = |n: u32| self.source().client().rejected.contains_key(&n);
+        match self.find(step) {
+            Ok((events, Done::Is(n))) if events.is_empty() && rejected(n) => {
+                Ok((vec![Event::DeprovisionSettled { source, n, request }], Done::Is(n)))
+            }
+            Ok(found) => Ok(found),
+            Err(error) => {
+                let user = step
+                    .user()
+                    .filter(|_| step.deprovisions && matches!(error.status, 400 | 408 | 409 | 413 | 415));
+                let user = user.and_then(|id| find(self.source(), ResourceKind::User, id).ok());
+                let event = user.filter(|user| !rejected(user.n)).map(|user| Event::DeprovisionRejected {
+                    source,
+                    n: user.n,
+                    request,
+                    reason: error.scim_type.map_or_else(|| error.status.to_string(), str::to_owned),
+                });
+                Err((event.into_iter().collect(), error))
+            }
+        }
+    }
+
+    fn find(&self, step: &Step) -> Found {
+        let at = At {
+            asked: self.asked,
+            source: self.source(),
+            kind: step.kind,
+        };
+        match &step.write {
+            Write::Create { id, body, members } => at.create(*id, body, members),
+            Write::Replace { id, body, members } => at.replace(at.find(id, &step.condition)?, body, members, &step.seen),
+            Write::Patch { id, ops } => at.patch(at.find(id, &step.condition)?, ops, &step.seen),
+            Write::Delete { id } => at.delete(at.find(id, &step.condition)?),
+            Write::Misunderstood { id, error } => {
+                at.find(id, &step.condition)?;
+                Err(error.clone())
+            }
+        }
+    }
+}
+
+impl Step {
+    /// The id of the user that it is about, if it is about one that is there.
+    fn user(&self) -> Option<&str> {
+        match &self.write {
+            Write::Create { .. } => None,
+            Write::Replace { id, .. } | Write::Patch { id, .. } | Write::Delete { id } | Write::Misunderstood { id, .. } => {
+                (self.kind == ResourceKind::User).then_some(id)
+            }
+        }
     }
 }
 
@@ -124,25 +213,26 @@ pub(super) fn tokens(directory: &Directory, served: &Served) -> Vec<Event> {
     seen.into_iter().chain(tokens).collect()
 }
 
-type Found = Result<(Vec<Event>, Done), ScimError>;
+pub(super) type Found = Result<(Vec<Event>, Done), ScimError>;
 
 struct At<'a> {
     asked: &'a Asked,
     source: &'a Source,
+    kind: ResourceKind,
 }
 
 impl At<'_> {
     fn create(&self, id: Uuid, body: &Body, members: &Named) -> Found {
         self.check_unique(None, &body.attributes)?;
         let n = self.source.next_n();
-        let members: Vec<u32> = match self.asked.kind {
+        let members: Vec<u32> = match self.kind {
             ResourceKind::User => Vec::new(),
             ResourceKind::Group => members.find(self.source)?.iter().collect(),
         };
         let first = members.len().min(MEMBERS_AN_EVENT);
         let mut events = vec![Event::Created {
             source: self.asked.source.to_string(),
-            kind: kind(self.asked.kind),
+            kind: kind(self.kind),
             id,
             n,
             attributes: body.attributes.clone(),
@@ -153,12 +243,16 @@ impl At<'_> {
         Ok((events, Done::Created(n)))
     }
 
-    fn replace(&self, id: &str, body: &Body, members: &Named) -> Found {
-        let resource = self.find(id)?;
+    fn replace(&self, resource: &Resource, body: &Body, members: &Named, seen: &Seen) -> Found {
         let old = resource.attributes.to_map();
         // Read once more over what is there now: what a PUT leaves out may stay.
-        let new = resource::replace(self.asked.kind, &old, &Value::Object(body.attributes.clone()))?.attributes;
+        let new = resource::replace(self.kind, &old, &Value::Object(body.attributes.clone()))?.attributes;
         self.check_unique(Some(resource), &new)?;
+        for (urn, _) in old.iter().filter(|(key, value)| value.is_object() && key.contains(':')) {
+            if !new.contains_key(urn) {
+                seen.drift(Drift::MissingExtension, urn);
+            }
+        }
         let mut edit = Edit::new(self.source, resource.n);
         if body.members.is_some() {
             edit.set(members.find(self.source)?);
@@ -166,19 +260,18 @@ impl At<'_> {
         Ok(self.change(resource, &old, &new, edit))
     }
 
-    fn patch(&self, id: &str, ops: &[Op]) -> Found {
-        let resource = self.find(id)?;
+    fn patch(&self, resource: &Resource, ops: &[Op], seen: &Seen) -> Found {
         let old = resource.attributes.to_map();
         let mut edit = Edit::new(self.source, resource.n);
-        let new = patch::apply(self.asked.kind, id, &old, ops, &mut edit)?;
+        let new = patch::apply(self.kind, &resource.id.to_string(), &old, ops, &mut edit, seen)?;
         self.check_unique(Some(resource), &new)?;
         Ok(self.change(resource, &old, &new, edit))
     }
 
-    fn delete(&self, id: &str) -> Found {
+    fn delete(&self, resource: &Resource) -> Found {
         let event = Event::Deleted {
             source: self.asked.source.to_string(),
-            n: self.find(id)?.n,
+            n: resource.n,
             request: self.asked.request.to_string(),
         };
         Ok((vec![event], Done::Deleted))
@@ -190,40 +283,21 @@ impl At<'_> {
         (self.changed(resource.n, merge::diff(old, new), &add, &remove), Done::Is(resource.n))
     }
 
-    /// The change in as many events as it needs; none if nothing changes.
     fn changed(&self, n: u32, patch: Map<String, Value>, add: &[u32], remove: &[u32]) -> Vec<Event> {
-        let event = |merge: Map<String, Value>, add: &[u32], remove: &[u32]| Event::Changed {
-            source: self.asked.source.to_string(),
-            n,
-            merge,
-            add: add.to_vec(),
-            remove: remove.to_vec(),
-            request: self.asked.request.to_string(),
-        };
-        if patch.is_empty() && add.is_empty() && remove.is_empty() {
-            return Vec::new();
-        }
-        if add.len() + remove.len() <= MEMBERS_AN_EVENT {
-            return vec![event(patch, add, remove)];
-        }
-        let mut events = Vec::new();
-        if !patch.is_empty() {
-            events.push(event(patch, &[], &[]));
-        }
-        events.extend(remove.chunks(MEMBERS_AN_EVENT).map(|part| event(Map::new(), &[], part)));
-        events.extend(add.chunks(MEMBERS_AN_EVENT).map(|part| event(Map::new(), part, &[])));
-        events
+        changed(self.asked, n, patch, add, remove)
     }
 
-    fn find(&self, id: &str) -> Result<&Resource, ScimError> {
-        find(self.source, self.asked.kind, id).map(AsRef::as_ref)
+    fn find(&self, id: &str, condition: &Condition) -> Result<&Resource, ScimError> {
+        let resource = find(self.source, self.kind, id)?;
+        condition.check(self.source, resource)?;
+        Ok(resource)
     }
 
     /// A userName belongs to one user. A group's displayName is a label, but the same externalId beside it means that a creation came twice.
     fn check_unique(&self, of: Option<&Resource>, attributes: &Map<String, Value>) -> Result<(), ScimError> {
         let text = |name: &str| attributes.get(name).and_then(Value::as_str);
         let other = |n: &u32| of.is_none_or(|resource| resource.n != *n);
-        match self.asked.kind {
+        match self.kind {
             ResourceKind::User => {
                 let Some(name) = text("userName") else { return Ok(()) };
                 match self.source.user_by_name(&fold(name)).filter(other) {
@@ -250,6 +324,31 @@ impl At<'_> {
             }
         }
     }
+}
+
+/// The change in as many events as it needs; none if nothing changes.
+pub(super) fn changed(asked: &Asked, n: u32, patch: Map<String, Value>, add: &[u32], remove: &[u32]) -> Vec<Event> {
+    let event = |merge: Map<String, Value>, add: &[u32], remove: &[u32]| Event::Changed {
+        source: asked.source.to_string(),
+        n,
+        merge,
+        add: add.to_vec(),
+        remove: remove.to_vec(),
+        request: asked.request.to_string(),
+    };
+    if patch.is_empty() && add.is_empty() && remove.is_empty() {
+        return Vec::new();
+    }
+    if add.len() + remove.len() <= MEMBERS_AN_EVENT {
+        return vec![event(patch, add, remove)];
+    }
+    let mut events = Vec::new();
+    if !patch.is_empty() {
+        events.push(event(patch, &[], &[]));
+    }
+    events.extend(remove.chunks(MEMBERS_AN_EVENT).map(|part| event(Map::new(), &[], part)));
+    events.extend(add.chunks(MEMBERS_AN_EVENT).map(|part| event(Map::new(), part, &[])));
+    events
 }
 
 /// The resource of that kind and id, or 404.

@@ -150,11 +150,33 @@ impl Keeper {
         }
     }
 
+    /// What the source's client was seen to do, if the directory does not know it yet.
+    async fn tell(&self, journal: &Journal<Directory>, source: &Arc<str>) {
+        let pending = self.gateway.usage.pending(source);
+        let name = source.clone();
+        let judged = pending.clone();
+        let news = move |directory: &Directory| directory.source(&name).and_then(|known| judged.news(&name, known.client()));
+        if news(&journal.snapshot().state).is_none() {
+            return;
+        }
+        let record = move |directory: &Directory, _: &_| match news(directory) {
+            None => Verdict::Read(false),
+            Some(event) => Verdict::Append(vec![event], true),
+        };
+        match journal.submit(record).await {
+            Ok(true) => self.gateway.usage.told(source, &pending),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(source = &**source, %error, "what the source's client does is not recorded yet"),
+        }
+    }
+
     /// What a source's object and Secrets say, and the directory does not yet: another UID (the directory goes on), tokens that cannot be used.
     async fn compare(&mut self, journal: &Journal<Directory>) {
         let sources = self.gateway.sources.all();
         self.told.retain(|name, _| sources.iter().any(|s| s.name == *name));
+        self.gateway.usage.retain(|name| sources.iter().any(|s| *s.name == *name));
         for served in sources {
+            self.tell(journal, &served.name).await;
             let now = Instant::now();
             // Another gateway may see a Secret otherwise for a while: the two do not outdo each other in events.
             let again = self

@@ -1,5 +1,6 @@
-//! What is counted. Labels are closed sets: never a source, a person or a path.
+//! What is counted. Labels are closed sets, or sources by name: never a person or a path.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Method;
@@ -10,12 +11,25 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::ops::metrics::{Heads, Page};
+use crate::scim::Seen;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
     method: &'static str,
     resource: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Tolerated {
+    source: String,
+    tolerance: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Drifted {
+    source: String,
+    drift: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -31,6 +45,8 @@ pub struct Metrics {
     requests: Family<Labels, Counter>,
     seconds: Family<Kind, Histogram>,
     unauthenticated: Counter,
+    tolerated: Family<Tolerated, Counter>,
+    drifted: Family<Drifted, Counter>,
     /// Where the directory journal stands.
     pub(super) heads: Heads,
     /// 1 while requests cannot be answered.
@@ -49,6 +65,11 @@ impl Default for Metrics {
         page.register("scim_request_seconds", "How long SCIM requests took", seconds.clone());
         let help = "SCIM requests without a good token";
         page.register("scim_unauthenticated", help, unauthenticated.clone());
+        let (tolerated, drifted) = (Family::<Tolerated, Counter>::default(), Family::<Drifted, Counter>::default());
+        let help = "SCIM requests that needed a tolerance beyond the RFCs";
+        page.register("scim_tolerated", help, tolerated.clone());
+        let help = "SCIM requests with attributes that are not what the schema says";
+        page.register("scim_drift", help, drifted.clone());
         let help = "1 while SCIM requests are answered 503";
         page.register("gateway_unavailable", help, unavailable.clone());
         page.register("gateway_sources", "Sources that are served", sources.clone());
@@ -58,6 +79,8 @@ impl Default for Metrics {
             requests,
             seconds,
             unauthenticated,
+            tolerated,
+            drifted,
             unavailable,
             sources,
         }
@@ -78,6 +101,24 @@ impl Metrics {
         };
         self.requests.get_or_create(&Labels { method, resource, status }).inc();
         self.seconds.get_or_create(&Kind { method, resource }).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn seen(&self, source: &str, seen: &Seen) {
+        for tolerance in seen.tolerated() {
+            let labels = Tolerated {
+                source: source.to_owned(),
+                tolerance: tolerance.name(),
+            };
+            self.tolerated.get_or_create(&labels).inc();
+        }
+        let drifts: BTreeSet<_> = seen.drifted().into_iter().map(|(drift, _)| drift).collect();
+        for drift in drifts {
+            let labels = Drifted {
+                source: source.to_owned(),
+                drift: drift.name(),
+            };
+            self.drifted.get_or_create(&labels).inc();
+        }
     }
 
     pub(super) fn unauthenticated(&self) {

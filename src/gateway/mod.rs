@@ -1,19 +1,22 @@
 //! The gateway: SCIM 2.0 over HTTP, bearer tokens, and the appending side of the journal `directory`. It grants nothing and writes no status.
 //!
 //! ```text
-//!  TLS (server, tls) --> serve: route, tokens, bounds --> judge, inside Journal::submit --> render --> answer
-//!                                                    '--> Journal::read --> list, render --> answer
+//!  TLS (server, tls) --> serve: route, tokens, bounds --> asker --> judge, inside Journal::submit --> render --> answer
+//!                                                              '--> Journal::read --> list, render --> answer
 //! ```
 //!
-//! Pure: `route`, `bounds`, `tokens`, `judge`, `members`, `list`, `render`. Edges: `serve` (the journal), `sources` (ScimSources and Secrets),
-//! `keeper` (opens the journal, anew after a loss), `server`, `tls`, `health`, `metrics`.
+//! Pure: `route`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `usage`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
+//! `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
 //!
 //! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
 //! of nothing, is answered only when the directory that it was judged by is proven to be the newest.
 
 mod answer;
 mod args;
+mod asker;
 mod bounds;
+mod bulk;
+mod cursor;
 mod health;
 mod judge;
 mod keeper;
@@ -29,6 +32,8 @@ mod sources;
 mod tests;
 pub mod tls;
 pub mod tokens;
+mod usage;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +49,11 @@ pub use metrics::Metrics;
 use crate::directory::Directory;
 use crate::journal::Journal;
 use crate::ops::shutdown::Shutdown;
+use crate::scim::bulk::MAX_PAYLOAD;
 use crate::scim::schema::Limits;
+use cursor::Cursors;
 use tokens::Sources;
+use usage::Usage;
 
 /// How requests are bounded, and what URLs look like.
 #[derive(Clone, Debug)]
@@ -66,6 +74,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How many requests are worked on at once.
     pub max_requests: usize,
+    /// What cursors are sealed with; none: with something that dies with the process.
+    pub cursor_key: Option<Vec<u8>>,
 }
 
 impl Default for Settings {
@@ -79,6 +89,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
             max_requests: 2048,
+            cursor_key: None,
         }
     }
 }
@@ -88,6 +99,7 @@ impl Settings {
         Limits {
             max_page_size: self.max_page,
             default_page_size: self.default_page,
+            max_payload_size: self.max_body.min(MAX_PAYLOAD),
         }
     }
 }
@@ -103,6 +115,8 @@ pub struct Gateway {
     sources: Sources,
     metrics: Metrics,
     journal: ArcSwapOption<Journal<Directory>>,
+    cursors: Arc<Cursors>,
+    usage: Usage,
     requests: Semaphore,
     /// In KiB.
     bodies: Semaphore,
@@ -111,16 +125,21 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that serves these sources, once it has a journal.
-    pub fn new(settings: Settings, sources: Sources) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A cursor key that is too short.
+    pub fn new(settings: Settings, sources: Sources) -> Result<Self, Error> {
+        Ok(Self {
+            cursors: Arc::new(Cursors::new(settings.cursor_key.as_deref()).map_err(Error::CursorKey)?),
             requests: Semaphore::new(settings.max_requests),
             bodies: Semaphore::new(BODIES.max(settings.max_body).div_ceil(1024) + 1),
             long: Semaphore::new(LONG_WORK),
+            usage: Usage::default(),
             metrics: Metrics::default(),
             journal: ArcSwapOption::empty(),
             settings,
             sources,
-        }
+        })
     }
 
     /// From now on requests use this journal; `None`: they are answered 503.
@@ -164,6 +183,12 @@ pub enum Error {
     /// The watch of the sources, or the keeper of the journal.
     #[error("a part of the gateway ended unexpectedly")]
     Task,
+    /// `--public-url`.
+    #[error("--public-url: a base URL has no query and no fragment")]
+    PublicUrl,
+    /// `--cursor-key`.
+    #[error("--cursor-key: {0}")]
+    CursorKey(String),
     /// `--expect-head`.
     #[error("--expect-head: {0}")]
     ExpectHead(String),
@@ -182,7 +207,7 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
         return Err(Error::Plain(address.to_string()));
     }
     let sources = Sources::default();
-    let gateway = Arc::new(Gateway::new(args.settings(tls.is_some()), sources.clone()));
+    let gateway = Arc::new(Gateway::new(args.settings(tls.is_some())?, sources.clone())?);
     let (watch, synced) = sources::Watch::new(&args, client.clone(), sources);
     let mut tasks = tokio::task::JoinSet::new();
     if !args.health_address.is_empty() {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::judge::resource_kind;
 use super::members::element;
+use super::version::version;
 use crate::directory::{Resource, Source};
 use crate::scim::filter::Related;
 use crate::scim::{Projection, ResourceKind};
@@ -29,11 +30,6 @@ pub(super) struct Rendered<'a> {
     members: Option<&'a RoaringBitmap>,
 }
 
-/// The version of a resource, as a weak entity tag: two answers of one version may differ in `groups`.
-pub(super) fn etag(resource: &Resource) -> String {
-    format!("W/\"{}.{}\"", resource.version.0, resource.version.1)
-}
-
 impl<'a> View<'a> {
     /// The URL of a resource.
     pub(super) fn location(&self, resource: &Resource) -> String {
@@ -50,13 +46,18 @@ impl<'a> View<'a> {
         map
     }
 
+    /// The version of a resource: its entity tag.
+    pub(super) fn version(&self, resource: &Resource) -> String {
+        version(self.source, resource)
+    }
+
     fn meta(&self, resource: &Resource) -> Value {
         json!({
             "resourceType": resource_kind(resource.kind).name(),
             "created": format!("{:.3}", resource.created),
             "lastModified": format!("{:.3}", resource.modified),
             "location": self.location(resource),
-            "version": etag(resource),
+            "version": self.version(resource),
         })
     }
 

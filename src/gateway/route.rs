@@ -9,6 +9,8 @@ use crate::scim::{ResourceKind, ScimError};
 pub(super) const SCIM: &str = "application/scim+json";
 /// The other media type that is spoken.
 pub(super) const JSON: &str = "application/json";
+/// Asks for [`SCIM`].
+const SUFFIX: &str = ".scim";
 /// Where every source is.
 const ROOT: &str = "/scim/v2/";
 
@@ -23,10 +25,18 @@ pub(super) enum Route {
     ResourceTypes(Option<String>),
     /// `/Users`, `/Groups`
     All(ResourceKind),
+    /// The base URL itself: all users and groups.
+    Everything,
+    /// `/.search` under any of them.
+    Search(&'static [ResourceKind]),
     /// One user or group.
     One(ResourceKind, String),
-    /// SCIM knows it and we do not: `/Me`, `/Bulk`, `/.search`.
-    Unsupported(&'static str),
+    /// `/Bulk`
+    Bulk,
+    /// `/Me`: a provisioning client is no user.
+    Me,
+    /// Another version of the protocol.
+    OtherVersion,
     /// Nothing.
     Unknown,
 }
@@ -35,15 +45,21 @@ pub(super) enum Route {
 pub(super) fn parse(path: &str) -> Option<(&str, Route)> {
     let rest = path.strip_prefix(ROOT)?;
     let (source, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut segments = rest.trim_end_matches('/').split('/');
+    // The version may stand before the endpoint too (RFC 7644 §3.13).
+    let rest = rest.strip_prefix("v2/").unwrap_or(rest).trim_end_matches('/');
+    // A client may ask for SCIM's media type by a suffix (RFC 7644 §3.8).
+    let mut segments = rest.strip_suffix(SUFFIX).unwrap_or(rest).split('/');
     let first = segments.next().unwrap_or_default();
     let second = segments
         .next()
         .map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
     let route = match (first, second, segments.next()) {
+        (version, Some(_), _) if is_version(version) => Route::OtherVersion,
         (_, _, Some(_)) => Route::Unknown,
-        (".search", None, _) => Route::Unsupported("/.search"),
-        ("Users" | "Groups", Some(id), _) if id == ".search" => Route::Unsupported("/.search"),
+        ("", None, _) => Route::Everything,
+        (".search", None, _) => Route::Search(&ResourceKind::ALL),
+        ("Users", Some(id), _) if id == ".search" => Route::Search(&[ResourceKind::User]),
+        ("Groups", Some(id), _) if id == ".search" => Route::Search(&[ResourceKind::Group]),
         ("Users", None, _) => Route::All(ResourceKind::User),
         ("Users", Some(id), _) => Route::One(ResourceKind::User, id),
         ("Groups", None, _) => Route::All(ResourceKind::Group),
@@ -51,8 +67,8 @@ pub(super) fn parse(path: &str) -> Option<(&str, Route)> {
         ("ServiceProviderConfig" | "ServiceProviderConfigs", None, _) => Route::Config,
         ("Schemas", urn, _) => Route::Schemas(urn),
         ("ResourceTypes", name, _) => Route::ResourceTypes(name),
-        ("Me", None, _) => Route::Unsupported("/Me"),
-        ("Bulk", None, _) => Route::Unsupported("/Bulk"),
+        ("Me", _, _) => Route::Me,
+        ("Bulk", None, _) => Route::Bulk,
         _ => Route::Unknown,
     };
     Some((source, route))
@@ -60,15 +76,21 @@ pub(super) fn parse(path: &str) -> Option<(&str, Route)> {
 
 /// The answer to a path that is none of SCIM's: another version of the protocol is told so.
 pub(super) fn elsewhere(path: &str) -> ScimError {
-    let version = path.strip_prefix("/scim/v").and_then(|rest| rest.split('/').next());
-    match version {
-        Some(version) if version != "2" && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.') => ScimError {
-            status: 400,
-            scim_type: Some("invalidVers"),
-            detail: "only SCIM 2.0 is served, under /scim/v2/<source>".to_owned(),
-        },
+    match path.strip_prefix("/scim/").and_then(|rest| rest.split('/').next()) {
+        Some(version) if is_version(version) && version != "v2" => other_version(),
         _ => ScimError::new(404, "nothing is here; sources are under /scim/v2/<source>"),
     }
+}
+
+/// 400 `invalidVers`.
+pub(super) fn other_version() -> ScimError {
+    ScimError::invalid_version("only SCIM 2.0 is served, under /scim/v2/<source>")
+}
+
+/// `v1`, `v2.1`
+fn is_version(text: &str) -> bool {
+    let digits = text.strip_prefix('v').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 impl Route {
@@ -82,8 +104,10 @@ impl Route {
         match self {
             Route::Config | Route::Schemas(_) | Route::ResourceTypes(_) => &[Method::GET, Method::HEAD],
             Route::All(_) => &[Method::GET, Method::HEAD, Method::POST],
+            Route::Everything => &[Method::GET, Method::HEAD],
+            Route::Search(_) | Route::Bulk => &[Method::POST],
             Route::One(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE],
-            Route::Unsupported(_) | Route::Unknown => &[],
+            Route::Me | Route::OtherVersion | Route::Unknown => &[],
         }
     }
 
@@ -92,13 +116,19 @@ impl Route {
         match self {
             Route::All(kind) | Route::One(kind, _) => kind.name(),
             Route::Config | Route::Schemas(_) | Route::ResourceTypes(_) => "discovery",
-            Route::Unsupported(_) | Route::Unknown => "other",
+            Route::Search([one]) => one.name(),
+            Route::Everything | Route::Search(_) => "all",
+            Route::Bulk => "Bulk",
+            Route::Me | Route::OtherVersion | Route::Unknown => "other",
         }
     }
 }
 
 /// The media type of the answer: plain JSON only for who asks for it and not for SCIM's own.
-pub(super) fn answer_type(headers: &HeaderMap) -> &'static str {
+pub(super) fn answer_type(path: &str, headers: &HeaderMap) -> &'static str {
+    if path.ends_with(SUFFIX) {
+        return SCIM;
+    }
     let accepts = |wanted: &str| {
         headers
             .get_all(header::ACCEPT)
@@ -155,10 +185,19 @@ mod tests {
         );
         check("/scim/v2/okta/Users/x/y", Some(("okta", Route::Unknown)));
         check("/scim/v2/okta/users", Some(("okta", Route::Unknown)));
-        check("/scim/v2/okta", Some(("okta", Route::Unknown)));
+        check("/scim/v2/okta", Some(("okta", Route::Everything)));
+        check("/scim/v2/okta/", Some(("okta", Route::Everything)));
         check("/scim/v2//Users", Some(("", Route::All(ResourceKind::User))));
-        check("/scim/v2/okta/Me", Some(("okta", Route::Unsupported("/Me"))));
-        check("/scim/v2/okta/Users/.search", Some(("okta", Route::Unsupported("/.search"))));
+        check("/scim/v2/okta/v2/Users", Some(("okta", Route::All(ResourceKind::User))));
+        check("/scim/v2/okta/v1/Users", Some(("okta", Route::OtherVersion)));
+        check("/scim/v2/okta/Me", Some(("okta", Route::Me)));
+        check("/scim/v2/okta/Bulk", Some(("okta", Route::Bulk)));
+        check("/scim/v2/okta/.search", Some(("okta", Route::Search(&ResourceKind::ALL))));
+        check("/scim/v2/okta/Users/.search", Some(("okta", Route::Search(&[ResourceKind::User]))));
+        check(
+            "/scim/v2/okta/Users/x.scim",
+            Some(("okta", Route::One(ResourceKind::User, "x".into()))),
+        );
         check("/scim/v2/okta/Schemas/urn:x", Some(("okta", Route::Schemas(Some("urn:x".into())))));
         check("/healthz", None);
         assert_eq!(elsewhere("/scim/v1/okta/Users").scim_type, Some("invalidVers"));
@@ -169,13 +208,16 @@ mod tests {
     #[test]
     fn media_types() {
         let headers = |name: header::HeaderName, value: &str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
-        assert_eq!(answer_type(&HeaderMap::new()), SCIM);
-        assert_eq!(answer_type(&headers(header::ACCEPT, "application/json")), JSON);
+        assert_eq!(answer_type("/Users", &HeaderMap::new()), SCIM);
+        assert_eq!(answer_type("/Users", &headers(header::ACCEPT, "application/json")), JSON);
         assert_eq!(
-            answer_type(&headers(header::ACCEPT, "application/scim+json; charset=utf-8, application/json")),
+            answer_type(
+                "/Users",
+                &headers(header::ACCEPT, "application/scim+json; charset=utf-8, application/json")
+            ),
             SCIM
         );
-        assert_eq!(answer_type(&headers(header::ACCEPT, "*/*")), SCIM);
+        assert_eq!(answer_type("/Users", &headers(header::ACCEPT, "*/*")), SCIM);
         let check = |value: &str, good: bool| assert_eq!(check_body_type(&headers(header::CONTENT_TYPE, value)).is_ok(), good, "{value}");
         check("application/json", true);
         check("application/scim+json; charset=utf-8", true);

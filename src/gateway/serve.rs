@@ -1,35 +1,32 @@
-//! One SCIM request, from its URL to its answer: who asks, what for, the journal, what is answered. What a write means is in `judge`.
+//! One SCIM request as HTTP has it, from its URL and body to its answer: who asks, and for what. What is done for the asker is in `asker`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use futures::FutureExt;
-use http::{HeaderName, Method, header, request::Parts};
+use http::{HeaderName, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::{Answer, Failure};
-use super::judge::{self, Asked, Done, Judged, Write};
-use super::members::Named;
-use super::render::{View, etag};
+use super::asker::Asker;
 use super::route::{self, Route};
 use super::tokens::{Served, bearer};
-use super::{Gateway, bounds, list};
-use crate::directory::{Directory, Resource, Source};
-use crate::journal::{Journal, Verdict};
+use super::version::Condition;
+use super::{Gateway, bounds};
+use crate::directory::Directory;
+use crate::journal::Journal;
 use crate::scim::query::list_response;
-use crate::scim::{Body, ListQuery, Projection, ResourceKind, ScimError, patch, resource, schema};
+use crate::scim::tolerance::Tolerance;
+use crate::scim::{ScimError, Seen, schema};
 
-/// A group with more members is answered with 204 to a PATCH, unless `attributes` says what is wanted.
-const MEMBERS_ANSWERED: u64 = 1_000;
-/// Bodies and groups from this size on are handled apart, so that they keep nobody waiting.
+/// Bodies from this size on are read apart, so that they keep nobody waiting.
 const LONG_BODY: usize = 256 * 1024;
-const LONG_GROUP: u64 = 5_000;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,7 +34,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let begun = Instant::now();
     let id: Arc<str> = Uuid::new_v4().simple().to_string().into();
-    let media_type = route::answer_type(request.headers());
+    let media_type = route::answer_type(request.uri().path(), request.headers());
     let method = request.method().clone();
     let parsed = route::parse(request.uri().path()).map(|(source, route)| (Arc::<str>::from(source), route));
     let label = parsed.as_ref().map_or("other", |(_, route)| route.label());
@@ -80,8 +77,11 @@ impl Gateway {
             true => None,
             false => Some(self.authenticate(&source, &parts)?),
         };
-        if let Route::Unsupported(what) = route {
-            return Err(ScimError::new(501, format!("{what} is not supported")).into());
+        if route == Route::Me {
+            return Err(ScimError::new(501, "/Me is not supported: who provisions is no user").into());
+        }
+        if route == Route::OtherVersion {
+            return Err(route::other_version().into());
         }
         if route == Route::Unknown {
             return Err(ScimError::new(404, "there is no such endpoint").into());
@@ -93,7 +93,7 @@ impl Gateway {
             return Err(ScimError::invalid_syntax("the URL's query cannot be read").into());
         };
         let get = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let Some(served) = served else {
+        let Some((served, token)) = served else {
             return discover(&base, &route, get("filter").is_some(), self.settings.limits());
         };
         let asker = Asker {
@@ -101,35 +101,17 @@ impl Gateway {
             served,
             request: id,
             base: base.into(),
+            condition: Condition::of(&parts.headers),
+            seen: Seen::default(),
         };
-        let (attributes, excluded) = (get("attributes"), get("excludedAttributes"));
-        match (route, parts.method.clone()) {
-            (Route::All(kind), Method::POST) => {
-                let projection = Projection::parse(kind, attributes, excluded)?;
-                let value = self.body(&parts, body).await?;
-                asker.create(kind, value, projection).await
-            }
-            (Route::All(kind), _) => {
-                let pairs = parameters.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-                asker.list(kind, ListQuery::parse(kind, pairs, self.settings.limits())?).await
-            }
-            (Route::One(kind, id), Method::PUT) => {
-                let projection = Projection::parse(kind, attributes, excluded)?;
-                let value = self.body(&parts, body).await?;
-                asker.replace(kind, id, value, projection).await
-            }
-            (Route::One(kind, id), Method::PATCH) => {
-                let projection = Projection::parse(kind, attributes, excluded)?;
-                let value = self.body(&parts, body).await?;
-                asker.patch(kind, id, value, projection, attributes.is_some()).await
-            }
-            (Route::One(kind, id), Method::DELETE) => asker.write(kind, Write::Delete { id }, Projection::default(), None).await,
-            (Route::One(kind, id), _) => asker.get(kind, id, Projection::parse(kind, attributes, excluded)?).await,
-            _ => Err(ScimError::new(404, "there is no such endpoint").into()),
-        }
+        let answer = asker.answer(route, &parts, body, &parameters).await;
+        self.usage
+            .note(&asker.served.name, &token, Timestamp::now(), &asker.seen, &asker.request);
+        self.metrics.seen(&asker.served.name, &asker.seen);
+        answer
     }
 
-    fn authenticate(&self, source: &str, parts: &Parts) -> Result<Arc<Served>, Failure> {
+    fn authenticate(&self, source: &str, parts: &Parts) -> Result<(Arc<Served>, Arc<str>), Failure> {
         let token = bearer(&parts.headers);
         self.sources.authenticate(source, token, Timestamp::now()).ok_or_else(|| {
             self.metrics.unauthenticated();
@@ -138,13 +120,16 @@ impl Gateway {
     }
 
     /// The body as JSON, within bounds. It is read only once the asker is known.
-    async fn body(&self, parts: &Parts, body: axum::body::Body) -> Result<Value, Failure> {
+    pub(super) async fn body(&self, parts: &Parts, body: axum::body::Body, most: usize, seen: &Seen) -> Result<Value, Failure> {
         route::check_body_type(&parts.headers)?;
-        let most = self.settings.max_body;
+        if !parts.headers.contains_key(header::CONTENT_TYPE) {
+            seen.note(Tolerance::NoContentType);
+        }
+        let name = if most < self.settings.max_body { " (maxPayloadSize)" } else { "" };
         let too_large = || {
             Failure::Scim(ScimError::new(
                 413,
-                format!("a body has at most {most} bytes: send the change in parts"),
+                format!("a body has at most {most} bytes{name} here: send the change in parts"),
             ))
         };
         let length = parts
@@ -176,7 +161,7 @@ impl Gateway {
     }
 
     /// Does work that may take long where it keeps nobody else waiting, and not too much of it at once.
-    async fn work<T: Send + 'static>(&self, long: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    pub(super) async fn work<T: Send + 'static>(&self, long: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
         if !long {
             return Ok(work());
         }
@@ -185,168 +170,11 @@ impl Gateway {
         done.map_err(|_| ScimError::new(500, "this is a fault of Rolecall's; its log has the request's id").into())
     }
 
-    fn journal(&self) -> Result<Journal<Directory>, Failure> {
+    pub(super) fn journal(&self) -> Result<Journal<Directory>, Failure> {
         let journal = self.journal.load();
         let open = journal.as_ref().map(|journal| Journal::clone(journal));
         open.ok_or(Failure::Later(5, "the directory journal is not open yet"))
     }
-}
-
-/// Who asks, once that is known.
-struct Asker<'a> {
-    gateway: &'a Gateway,
-    served: Arc<Served>,
-    request: Arc<str>,
-    base: Arc<str>,
-}
-
-impl Asker<'_> {
-    async fn get(&self, kind: ResourceKind, id: String, projection: Projection) -> Result<Answer, Failure> {
-        let directory = self.gateway.journal()?.read().await?.state;
-        let source = source_of(&directory, &self.served.name);
-        let resource = judge::find(source, kind, &id)?.clone();
-        let shown = Shown {
-            members: source.members(resource.n).len(),
-            resource,
-            directory: Some(Directory::clone(&directory)),
-        };
-        self.show(shown, 200, projection).await
-    }
-
-    async fn list(&self, kind: ResourceKind, query: ListQuery) -> Result<Answer, Failure> {
-        let directory = self.gateway.journal()?.read().await?.state;
-        let (name, base) = (self.served.name.clone(), self.base.clone());
-        let end = Instant::now() + self.gateway.settings.request_timeout.saturating_sub(Duration::from_secs(1));
-        let source = source_of(&directory, &name);
-        let long = list::is_long(kind, &query) && source.user_count() + source.group_count() > LONG_GROUP;
-        let find = move || {
-            let view = View {
-                source: source_of(&directory, &name),
-                base: &base,
-            };
-            let page = list::list(view, kind, &query, &|| Instant::now() >= end)?;
-            Answer::written(200, |out| page.write(out))
-        };
-        self.gateway.work(long, find).await?
-    }
-
-    async fn create(&self, kind: ResourceKind, value: Value, projection: Projection) -> Result<Answer, Failure> {
-        let (body, members) = self.read(kind, value).await?;
-        let id = Uuid::new_v4();
-        self.write(kind, Write::Create { id, body, members }, projection, None).await
-    }
-
-    async fn replace(&self, kind: ResourceKind, id: String, value: Value, projection: Projection) -> Result<Answer, Failure> {
-        let (body, members) = self.read(kind, value).await?;
-        self.write(kind, Write::Replace { id, body, members }, projection, None).await
-    }
-
-    async fn patch(&self, kind: ResourceKind, id: String, value: Value, projection: Projection, named: bool) -> Result<Answer, Failure> {
-        let ops = patch::parse_ops(&value)?;
-        let most = (!named && projection.wants("members")).then_some(MEMBERS_ANSWERED);
-        self.write(kind, Write::Patch { id, ops }, projection, most).await
-    }
-
-    /// The attributes and members in a body. Members are looked up here already, and once more, cheaply, when the request is judged.
-    async fn read(&self, kind: ResourceKind, value: Value) -> Result<(Body, Named), Failure> {
-        let snapshot = self.gateway.journal()?.snapshot().state;
-        let name = self.served.name.clone();
-        let long = value
-            .get("members")
-            .and_then(Value::as_array)
-            .is_some_and(|members| members.len() as u64 > LONG_GROUP);
-        let read = move || {
-            let mut body = resource::create(kind, &value)?;
-            let ids = body.members.as_mut().map(std::mem::take);
-            Ok::<_, ScimError>((body, Named::look_up(ids.as_deref(), snapshot.source(&name))))
-        };
-        Ok(self.gateway.work(long, read).await??)
-    }
-
-    /// Judges a write in the journal, and answers from the directory as it is right after it. Above `most` members a group is not shown.
-    async fn write(&self, kind: ResourceKind, write: Write, projection: Projection, most: Option<u64>) -> Result<Answer, Failure> {
-        let asked = Asked {
-            source: self.served.name.clone(),
-            uid: self.served.uid.clone(),
-            request: self.request.clone(),
-            kind,
-        };
-        let judge = move |directory: &Directory, _: &_| match judge::judge(directory, &asked, &write) {
-            Judged::Change(events, done) => Verdict::Append(events, Ok(done)),
-            Judged::Same(done) => Verdict::Read(Ok(done)),
-            Judged::Refused(error) => Verdict::Read(Err(error)),
-        };
-        let journal = self.gateway.journal()?;
-        let name = self.served.name.clone();
-        let shows_members = projection.wants("members");
-        let render =
-            move |directory: &Directory, done: Result<Done, ScimError>| done.map(|done| shown(directory, &name, done, shows_members));
-        let (status, shown) = match journal.submit_with_answer(judge, render).await?? {
-            None => return Ok(Answer::empty(204)),
-            Some(found) => found,
-        };
-        if most.is_some_and(|most| shown.members > most) {
-            let view = View {
-                source: Source::empty(),
-                base: &self.base,
-            };
-            let answer = Answer::empty(204).with(header::ETAG, etag(&shown.resource));
-            return Ok(answer.with(header::LOCATION, view.location(&shown.resource)));
-        }
-        self.show(shown, status, projection).await
-    }
-
-    async fn show(&self, shown: Shown, status: u16, projection: Projection) -> Result<Answer, Failure> {
-        let (name, base) = (self.served.name.clone(), self.base.clone());
-        let long = shown.members > LONG_GROUP && projection.wants("members");
-        let render = move || {
-            let source = shown
-                .directory
-                .as_ref()
-                .map_or(Source::empty(), |directory| source_of(directory, &name));
-            let view = View { source, base: &base };
-            let location = view.location(&shown.resource);
-            let answer = Answer::written(status, |out| view.resource(&shown.resource, &projection).write(out))?;
-            let answer = answer
-                .with(header::ETAG, etag(&shown.resource))
-                .with(header::CONTENT_LOCATION, location.clone());
-            Ok(answer.with(header::LOCATION, location))
-        };
-        self.gateway.work(long, render).await?
-    }
-}
-
-/// What an answer shows.
-struct Shown {
-    resource: Arc<Resource>,
-    /// How many direct members the group has.
-    members: u64,
-    /// Where its members or groups are; `None` if it has none, or none are shown.
-    directory: Option<Directory>,
-}
-
-/// What is to be shown once a write is done, and the status; `None` if it is gone. Run while other writes wait: the rest is for the asker's own task.
-fn shown(directory: &Directory, source: &str, done: Done, shows_members: bool) -> Option<(u16, Shown)> {
-    let (n, status) = match done {
-        Done::Deleted => return None,
-        Done::Created(n) => (n, 201),
-        Done::Is(n) => (n, 200),
-    };
-    let source = source_of(directory, source);
-    let members = source.members(n).len();
-    // A clone is a few reference counts, but each keeps the next change from being made in place.
-    let related = !source.groups_of(n).is_empty() || (members > 0 && shows_members);
-    let shown = Shown {
-        resource: source.get(n)?.clone(),
-        members,
-        directory: related.then(|| directory.clone()),
-    };
-    Some((status, shown))
-}
-
-/// The source in the directory; an empty one before anything was pushed.
-fn source_of<'a>(directory: &'a Directory, name: &str) -> &'a Source {
-    directory.source(name).unwrap_or_else(|| Source::empty())
 }
 
 fn discover(base: &str, route: &Route, filtered: bool, limits: schema::Limits) -> Result<Answer, Failure> {

@@ -306,7 +306,11 @@ impl Watch {
             .transpose()?;
         match not_after.filter(|end| *end <= now) {
             Some(end) => Err(format!("it expired at {end}: add a new token, and take this one away")),
-            None => Ok(Credential { hash, not_after }),
+            None => Ok(Credential {
+                name: token.name.as_str().into(),
+                hash,
+                not_after,
+            }),
         }
     }
 }
@@ -341,7 +345,11 @@ impl Sources {
     /// One source with one token.
     pub fn one(name: &str, uid: &str, token: &str) -> Self {
         let sources = Self::default();
-        let tokens = Hash::of_secret(token.as_bytes()).map(|hash| Credential { hash, not_after: None });
+        let tokens = Hash::of_secret(token.as_bytes()).map(|hash| Credential {
+            name: "token".into(),
+            hash,
+            not_after: None,
+        });
         sources.set([Served {
             name: Arc::from(name),
             uid: Arc::from(uid),

@@ -1,11 +1,15 @@
 //! The service as clients see it, over a journal in memory.
 
+mod bulk;
+mod drift;
 mod groups;
+mod lists;
 mod measure;
 mod protocol;
 mod replay;
 mod server;
 mod users;
+mod versions;
 
 use std::sync::Arc;
 
@@ -72,7 +76,7 @@ impl Client {
         let sources = Sources::default();
         let served = |name: &str, token: &str| Sources::one(name, "uid-1", token).all().remove(0).as_ref().clone();
         sources.set([served("okta", TOKEN), served("entra", OTHER)]);
-        let gateway = Arc::new(Gateway::new(settings, sources));
+        let gateway = Arc::new(Gateway::new(settings, sources).unwrap());
         gateway.use_journal(Some(open(store).await));
         Self {
             router: router(gateway.clone()),

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use ring::digest;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::directory::FailingToken;
 
@@ -43,6 +43,8 @@ impl Hash {
 /// One token of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
+    /// Its name in `spec.push.tokens`.
+    pub name: Arc<str>,
     /// What it is.
     pub hash: Hash,
     /// When it stops being accepted.
@@ -78,22 +80,28 @@ impl Sources {
         self.0.load().values().cloned().collect()
     }
 
-    /// The source, if the token is one of its own and not out of date. An unknown source takes the same time and says the same.
-    pub fn authenticate(&self, source: &str, token: Option<&str>, now: Timestamp) -> Option<Arc<Served>> {
+    /// The source and the token's name, if the token is one of its own and not out of date. An unknown source takes the same time and says the same.
+    pub fn authenticate(&self, source: &str, token: Option<&str>, now: Timestamp) -> Option<(Arc<Served>, Arc<str>)> {
         let presented = Hash::of(token.unwrap_or_default().as_bytes());
         let served = self.0.load().get(source).cloned();
         let tokens = served.as_ref().map_or(&[] as &[Credential], |served| &served.tokens);
         let nothing = Credential {
+            name: "".into(),
             hash: Hash([0; 32]),
             not_after: Some(Timestamp::MIN),
         };
+        let mut which = 0u8;
         let mut good = Choice::from(0);
         for i in 0..MOST.max(tokens.len()) {
             let known = tokens.get(i).unwrap_or(&nothing);
             let in_time = known.not_after.is_none_or(|end| now < end);
-            good |= known.hash.0.ct_eq(&presented.0) & Choice::from(u8::from(in_time));
+            let this = known.hash.0.ct_eq(&presented.0) & Choice::from(u8::from(in_time));
+            which.conditional_assign(&u8::try_from(i).unwrap_or(u8::MAX), this);
+            good |= this;
         }
-        served.filter(|_| token.is_some() && bool::from(good))
+        let served = served.filter(|_| token.is_some() && bool::from(good))?;
+        let name = served.tokens.get(usize::from(which))?.name.clone();
+        Some((served, name))
     }
 }
 
@@ -113,6 +121,7 @@ mod tests {
         let (first, second, old) = ("a".repeat(32), "b".repeat(40), "c".repeat(32));
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         let credential = |token: &str, not_after: Option<&str>| Credential {
+            name: token[..1].into(),
             hash: Hash::of_secret(format!(" {token}\n").as_bytes()).unwrap(),
             not_after: not_after.map(|text| text.parse().unwrap()),
         };
@@ -136,7 +145,9 @@ mod tests {
             served("none", vec![]),
         ]);
         let check = |source: &str, token: Option<&str>, good: bool| {
-            assert_eq!(sources.authenticate(source, token, now).is_some(), good, "{source} {token:?}");
+            let found = sources.authenticate(source, token, now);
+            assert_eq!(found.is_some(), good, "{source} {token:?}");
+            assert!(found.is_none_or(|(served, name)| *served.name == *source && token.unwrap().starts_with(&*name)));
         };
         check("okta", Some(&first), true);
         check("okta", Some(&second), true);

@@ -67,6 +67,26 @@ impl ScimError {
         ScimError::typed(400, "tooMany", detail)
     }
 
+    /// 400 `invalidCursor` (RFC 9865 §2.1).
+    pub fn invalid_cursor(detail: impl Into<String>) -> ScimError {
+        ScimError::typed(400, "invalidCursor", detail)
+    }
+
+    /// 400 `expiredCursor` (RFC 9865 §2.1).
+    pub fn expired_cursor(detail: impl Into<String>) -> ScimError {
+        ScimError::typed(400, "expiredCursor", detail)
+    }
+
+    /// 400 `invalidCount` (RFC 9865 §2.1).
+    pub fn invalid_count(detail: impl Into<String>) -> ScimError {
+        ScimError::typed(400, "invalidCount", detail)
+    }
+
+    /// 400 `invalidVers`.
+    pub fn invalid_version(detail: impl Into<String>) -> ScimError {
+        ScimError::typed(400, "invalidVers", detail)
+    }
+
     /// 409 `uniqueness`.
     pub fn uniqueness(detail: impl Into<String>) -> ScimError {
         ScimError::typed(409, "uniqueness", detail)

@@ -3,6 +3,7 @@
 //! A group's members never stand in its attributes: PATCH and PUT speak of them through [`Members`], so that one member more in a group of
 //! 500,000 costs what it costs in a group of ten.
 
+pub mod bulk;
 mod coerce;
 pub mod error;
 pub mod filter;
@@ -12,6 +13,8 @@ pub mod path;
 pub mod query;
 pub mod resource;
 pub mod schema;
+pub mod sort;
+pub mod tolerance;
 
 pub use error::ScimError;
 pub use filter::{Filter, Matcher};
@@ -20,6 +23,7 @@ pub use path::{AttrPath, Path};
 pub use query::ListQuery;
 pub use resource::{Body, Projection};
 pub use schema::ResourceKind;
+pub use tolerance::{Drift, Seen};
 
 /// Who is in a group, as PATCH and PUT see it. An error anywhere means that the whole request failed: whoever implements this drops what the
 /// request had changed so far (the other half of "atomic" is [`patch::apply`], which returns new attributes and leaves the old alone).

@@ -190,8 +190,14 @@ async fn at_rest_and_over_restarts_nothing_is_written() {
             .partition(|w| w.resource == "segments" && w.name.starts_with("access-"));
         let created = sealed.iter().filter(|w| w.verb == "create").count();
         assert!(others.is_empty(), "SIG{signal} and a start of the controller: {others:#?}");
-        assert!(began.len() <= 1 && created <= 2 * began.len(), "SIG{signal} and a start of the controller: {began:#?}, {sealed:#?}");
-        assert!(created > 0 || sealed.is_empty(), "SIG{signal} and a start of the controller: {sealed:#?}");
+        assert!(
+            began.len() <= 1 && created <= 2 * began.len(),
+            "SIG{signal} and a start of the controller: {began:#?}, {sealed:#?}"
+        );
+        assert!(
+            created > 0 || sealed.is_empty(),
+            "SIG{signal} and a start of the controller: {sealed:#?}"
+        );
     }
     // And it still works.
     let okta = okta.at(&gateway);

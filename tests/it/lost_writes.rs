@@ -181,7 +181,10 @@ impl<'a> Scene<'a> {
             all.iter().filter(|b| b.mapping.as_deref() == Some(&mapping)).count() == PLACES
         });
         assert!(all.await.is_ok(), "the names of lost POSTs do not stand\n{}", self.system.explain());
-        println!("{} ms after the Lease changed the names of lost POSTs stood", begun.elapsed().as_millis());
+        println!(
+            "{} ms after the Lease changed the names of lost POSTs stood",
+            begun.elapsed().as_millis()
+        );
     }
 
     /// One case from beginning to end: in how many places no access came back.

@@ -1,5 +1,6 @@
 //! What a status says, from what is the case: conditions by the contract of kstatus, one line for people, groups. Never a person's data.
 
+mod client;
 mod mapping;
 mod source;
 
@@ -11,6 +12,7 @@ use crate::api::conditions::{self, Set};
 use crate::api::source::GroupStatus;
 use crate::directory::{Resource, Source};
 
+pub use client::next_change;
 pub use mapping::{MappingReport, mapping_status};
 pub use source::{Loss, SourceReport, source_status};
 

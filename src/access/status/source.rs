@@ -7,10 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{GROUPS_MAX, Standing, cut, group_status, list, number};
+use super::{GROUPS_MAX, Standing, client, cut, group_status, list, number};
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
-use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
+use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus, Token};
 use crate::directory::{FailingToken, Source};
 
 /// What happened to the journal that a source's data is in.
@@ -33,8 +33,8 @@ pub struct SourceReport<'a> {
     pub suspend: bool,
     /// What is wrong with its spec.
     pub invalid: Option<&'a Refusal>,
-    /// How many tokens `spec.push` has.
-    pub tokens: usize,
+    /// The tokens of `spec.push`.
+    pub tokens: &'a [Token],
     /// What the directory knows of it; `None`: no gateway has seen it yet.
     pub source: Option<&'a Source>,
     /// How many active users do not get the username they yield, because somebody else has it.
@@ -61,16 +61,16 @@ impl SourceReport<'_> {
     /// Why the provider cannot push at all; `None` if some token can be used.
     fn unusable(&self) -> Option<String> {
         let failing = self.failing();
-        (failing.len() >= self.tokens && self.tokens > 0).then(|| {
+        (failing.len() >= self.tokens.len() && !self.tokens.is_empty()).then(|| {
             format!(
                 "the provider cannot push, no token can be used: {}; what was granted stays until then",
-                tokens(failing)
+                unusable(failing)
             )
         })
     }
 }
 
-fn tokens(failing: &[FailingToken]) -> String {
+fn unusable(failing: &[FailingToken]) -> String {
     let told: Vec<String> = failing.iter().map(|t| format!("{}: {}", t.name, t.why)).collect();
     told.join("; ")
 }
@@ -79,6 +79,8 @@ fn tokens(failing: &[FailingToken]) -> String {
 pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Time) -> ScimSourceStatus {
     let mut set = standing(report).conditions();
     set.extend(beside(report));
+    let client = report.source.unwrap_or_else(|| Source::empty()).client();
+    set.extend(client::conditions(report.tokens, client, now.0));
     let mut status = ScimSourceStatus {
         observed_generation: report.generation,
         conditions: conditions::update(&old.conditions, &set, report.generation, now),
@@ -98,6 +100,9 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.active_users = report.source.map_or(0, |s| count(s.active_count()));
     status.groups = report.source.map_or(0, |s| count(s.group_count()));
     status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
+    status.tokens = client::tokens(report.tokens, client);
+    status.tolerances = client::tolerances(client);
+    status.drift = client::drift(client);
     status.largest_groups = report.source.map(|source| largest(report.name, source)).unwrap_or_default();
     status
 }
@@ -155,7 +160,7 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
     // All of them: `Ready` says it. A condition has one reason: people without access come first.
     let failing = report.failing();
     if report.nameless == 0 && !failing.is_empty() && report.unusable().is_none() {
-        let message = format!("the provider's other tokens are accepted, but not: {}", tokens(failing));
+        let message = format!("the provider's other tokens are accepted, but not: {}", unusable(failing));
         set.push(Set::new(conditions::DEGRADED, "True", "TokenUnusable", message));
     }
     if report.nameless > 0 {

@@ -11,7 +11,7 @@ use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, mapping_status, source_status};
 use crate::api::conditions;
 use crate::api::mapping::MappingStatus;
-use crate::api::source::{JournalRef, ScimSourceStatus};
+use crate::api::source::{JournalRef, ScimSourceStatus, Token};
 use crate::directory::{Event, FailingToken, Source};
 
 fn now() -> Time {
@@ -305,12 +305,16 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         index: 7,
         head: "h7".to_owned(),
     };
+    let tokens = ["old", "new"].map(|name| Token {
+        name: name.to_owned(),
+        ..Token::default()
+    });
     let mut report = SourceReport {
         name: "okta",
         generation: 4,
         suspend: false,
         invalid: None,
-        tokens: 2,
+        tokens: &tokens,
         source: world.directory.source("okta"),
         conflicts: 0,
         nameless: 0,

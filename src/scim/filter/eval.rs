@@ -10,6 +10,7 @@ use crate::scim::error::{ScimError, excerpt};
 use crate::scim::fold;
 use crate::scim::path::AttrPath;
 use crate::scim::schema::{self, Attribute, ResourceKind, Type};
+use crate::scim::tolerance::{Seen, Tolerance};
 
 /// The elements of `members` or `groups`, for resources whose map does not hold them.
 pub trait Related {
@@ -24,6 +25,7 @@ pub trait Related {
 pub struct Matcher {
     root: Node,
     absent_ne: bool,
+    seen: Seen,
 }
 
 #[derive(Clone, Debug)]
@@ -68,40 +70,31 @@ impl Filter {
     /// Compiles the filter for resources of one kind. 400 `invalidFilter` for an attribute that the kind does not have (one of an extension that we do
     /// not know is allowed), for an operator or literal that does not fit the type, and for a complex attribute without `value` compared bare.
     pub fn compile(&self, kind: ResourceKind) -> Result<Matcher, ScimError> {
-        Ok(Matcher {
-            root: Compiler {
-                kind,
-                lenient: false,
-                element: None,
-            }
-            .node(self)?,
-            absent_ne: true,
-        })
+        self.matcher(kind, false, None)
     }
 
     /// Compiles the filter for a query over all kinds: an attribute that only the other kind has counts as having no value.
     pub fn compile_all(&self, kind: ResourceKind) -> Result<Matcher, ScimError> {
-        Ok(Matcher {
-            root: Compiler {
-                kind,
-                lenient: true,
-                element: None,
-            }
-            .node(self)?,
-            absent_ne: true,
-        })
+        self.matcher(kind, true, None)
     }
 
     /// Compiles a value filter for the elements of `attribute`: what stands in the brackets of `emails[...]`.
     pub fn compile_element(&self, attribute: Option<&'static Attribute>) -> Result<Matcher, ScimError> {
+        self.matcher(ResourceKind::User, false, Some(attribute))
+    }
+
+    fn matcher(&self, kind: ResourceKind, lenient: bool, element: Option<Option<&'static Attribute>>) -> Result<Matcher, ScimError> {
+        let seen = Seen::default();
         let compiler = Compiler {
-            kind: ResourceKind::User,
-            lenient: false,
-            element: Some(attribute),
+            kind,
+            lenient,
+            element,
+            seen: &seen,
         };
         Ok(Matcher {
             root: compiler.node(self)?,
             absent_ne: true,
+            seen,
         })
     }
 }
@@ -111,6 +104,11 @@ impl Matcher {
     pub fn absent_is_false(mut self) -> Matcher {
         self.absent_ne = false;
         self
+    }
+
+    /// What the filter has that is not the RFC's.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Whether a resource matches; `members` or `groups` are looked for in its map.
@@ -286,14 +284,16 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     })
 }
 
-struct Compiler {
+#[derive(Clone, Copy)]
+struct Compiler<'a> {
     kind: ResourceKind,
     lenient: bool,
     /// Inside brackets: the attribute before them, if a schema knows it.
     element: Option<Option<&'static Attribute>>,
+    seen: &'a Seen,
 }
 
-impl Compiler {
+impl Compiler<'_> {
     fn node(&self, filter: &Filter) -> Result<Node, ScimError> {
         let all = |parts: &[Filter]| parts.iter().map(|part| self.node(part)).collect::<Result<Vec<Node>, ScimError>>();
         Ok(match filter {
@@ -307,6 +307,7 @@ impl Compiler {
                     && *literal != Literal::Null
                 {
                     // Figure 2 of the RFC compares `emails` itself, and Entra `manager` and `members`: their `value` is meant.
+                    self.seen.note(Tolerance::BareComplex);
                     let value = complex.part("value");
                     target.sub = Some(
                         value
@@ -316,8 +317,12 @@ impl Compiler {
                     );
                     attribute = value;
                 }
-                let operand = operand(path, attribute, *op, literal)?;
-                Node::Compare(target, *op, operand)
+                match operand(path, attribute, *op, literal, self.seen)? {
+                    Operand::Bool(false) if *op == Op::Eq && attribute.is_some_and(|attribute| attribute.name == "primary") => {
+                        self.not_primary(target)
+                    }
+                    operand => Node::Compare(target, *op, operand),
+                }
             }
             Filter::Element(path, inner) => {
                 let (target, attribute) = self.target(path)?;
@@ -331,6 +336,24 @@ impl Compiler {
                 Node::Element(target, Box::new(inside.node(inner)?))
             }
         })
+    }
+
+    /// An element that does not say whether it is the primary one is not (RFC 7643 §2.4).
+    fn not_primary(&self, target: Target) -> Node {
+        let no = |target: Target| Node::Not(Box::new(Node::Compare(target, Op::Eq, Operand::Bool(true))));
+        match (self.element, target.sub.clone()) {
+            (None, Some(name)) => {
+                let part = Target {
+                    container: None,
+                    name,
+                    sub: None,
+                    related: false,
+                    unknown: false,
+                };
+                Node::Element(Target { sub: None, ..target }, Box::new(no(part)))
+            }
+            _ => no(target),
+        }
     }
 
     fn target(&self, path: &AttrPath) -> Result<(Target, Option<&'static Attribute>), ScimError> {
@@ -361,6 +384,9 @@ impl Compiler {
             Some(None) => Ok((plain(&path.name), None)),
             None => match schema::resolve(self.kind, path) {
                 Ok(place) => {
+                    if place.container.is_some() && path.urn.is_none() {
+                        self.seen.note(Tolerance::NoUrn);
+                    }
                     let target = Target {
                         container: place.container.map(str::to_owned),
                         name: place.attribute.map_or(path.name.as_str(), |attribute| attribute.name).to_owned(),
@@ -379,7 +405,7 @@ impl Compiler {
     }
 }
 
-fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, literal: &Literal) -> Result<Operand, ScimError> {
+fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, literal: &Literal, seen: &Seen) -> Result<Operand, ScimError> {
     if *literal == Literal::Null {
         return match op {
             Op::Eq | Op::Ne => Ok(Operand::Null),
@@ -405,8 +431,10 @@ fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, liter
         (Type::Binary, _) if op.orders() => Err(unfit()),
         (Type::Boolean, Literal::Bool(flag)) => Ok(Operand::Bool(*flag)),
         // Entra writes `primary eq "True"`.
-        (Type::Boolean, Literal::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Operand::Bool(true)),
-        (Type::Boolean, Literal::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Operand::Bool(false)),
+        (Type::Boolean, Literal::String(text)) if ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag)) => {
+            seen.note(Tolerance::BooleanText);
+            Ok(Operand::Bool(text.eq_ignore_ascii_case("true")))
+        }
         (Type::Decimal | Type::Integer, Literal::Number(number)) if !op.searches() => Ok(Operand::Number(number.clone())),
         (Type::DateTime, Literal::String(text)) => match instant(text) {
             Some(time) => Ok(Operand::Time(time, text.clone())),

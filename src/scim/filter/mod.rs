@@ -225,4 +225,4 @@ pub(crate) fn is_time(text: &str) -> bool {
     eval::instant(text).is_some()
 }
 
-pub(crate) use eval::get as get_attribute;
+pub(crate) use eval::{get as get_attribute, instant};

@@ -182,6 +182,12 @@ fn what_matches() {
         ("emails[not (type eq \"work\")]", true),
         ("emails[primary eq \"True\"]", true),
         ("emails[type eq \"home\" and primary eq true]", false),
+        // Not said is false (RFC 7643 §2.4).
+        ("emails[type eq \"home\" and primary eq false]", true),
+        ("emails[type eq \"work\" and primary eq false]", false),
+        ("emails[type eq \"home\" and primary eq \"False\"]", true),
+        ("emails.primary eq false", true),
+        ("phoneNumbers.primary eq false", false),
         ("emails co \"W.EXAMPLE\"", true),
         ("emails eq \"ada@w.example\"", true),
         ("emails.type ne \"work\"", true),

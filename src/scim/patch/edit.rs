@@ -9,6 +9,7 @@ use crate::scim::filter::{Filter, Literal, Matcher, Op, get_attribute};
 use crate::scim::fold;
 use crate::scim::path::Path;
 use crate::scim::schema::{Attribute, Place, Type};
+use crate::scim::tolerance::{Drift, Seen, Tolerance};
 
 /// What is edited.
 pub(super) struct Target<'a> {
@@ -16,10 +17,11 @@ pub(super) struct Target<'a> {
     attribute: Option<&'static Attribute>,
     part: Option<&'static Attribute>,
     matcher: Option<Matcher>,
+    seen: &'a Seen,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(path: &'a Path, place: &Place) -> Result<Target<'a>, ScimError> {
+    pub(super) fn new(path: &'a Path, place: &Place, seen: &'a Seen) -> Result<Target<'a>, ScimError> {
         if let Some(attribute) = place
             .attribute
             .filter(|attribute| path.filter.is_some() && attribute.kind != Type::Complex && !attribute.multi)
@@ -39,6 +41,7 @@ impl<'a> Target<'a> {
             attribute: place.attribute,
             part: place.part,
             matcher,
+            seen,
         })
     }
 
@@ -59,14 +62,16 @@ impl<'a> Target<'a> {
 
     fn coerce_whole(&self, value: &Value) -> Result<Option<Value>, ScimError> {
         match self.attribute {
-            Some(attribute) => coerce::attribute(attribute, value, From::Patch),
+            Some(attribute) => coerce::attribute(attribute, value, From::Patch, self.seen),
             None => Ok(strip(value)),
         }
     }
 
     fn coerce_part(&self, value: &Value) -> Result<Option<Value>, ScimError> {
         match (self.attribute, self.part) {
-            (Some(attribute), Some(part)) => coerce::part(attribute, part, value),
+            (Some(attribute), Some(part)) => {
+                coerce::part(attribute, part, value, self.seen).inspect_err(|_| self.seen.drift(Drift::WrongType, attribute.name))
+            }
             _ => Ok(strip(value)),
         }
     }
@@ -77,7 +82,9 @@ impl<'a> Target<'a> {
             other => other,
         };
         match self.attribute {
-            Some(attribute) => coerce::element(attribute, value.clone()),
+            Some(attribute) => {
+                coerce::element(attribute, value.clone(), self.seen).inspect_err(|_| self.seen.drift(Drift::WrongType, attribute.name))
+            }
             None => Ok(strip(value)),
         }
     }
@@ -173,6 +180,7 @@ fn remove(old: Option<Value>, target: &Target, given: &Value) -> Result<Option<V
         Value::Array(listed) => listed.as_slice(),
         one => std::slice::from_ref(one),
     };
+    target.seen.note(Tolerance::RemoveValues);
     if listed.len() > MAX_VALUES {
         return Err(ScimError::invalid_value(format!("{}: more than {MAX_VALUES} values", target.path)));
     }
@@ -269,6 +277,7 @@ fn elements(old: Option<Value>, target: &Target, matcher: &Matcher, op: OpKind, 
             .clone()
             .filter(|_| !single && (sub || op == OpKind::Add))
             .ok_or_else(|| target.no_target())?;
+        target.seen.note(Tolerance::MadeElement);
         touched.push(list.len());
         list.push(Value::Object(element));
     }
@@ -316,7 +325,7 @@ fn terms(filter: &Filter, target: &Target) -> Option<Map<String, Value>> {
                 Literal::String(text) => Value::from(text.as_str()),
             };
             let value = match (target.attribute, part) {
-                (Some(attribute), Some(part)) => coerce::part(attribute, part, &value).ok()??,
+                (Some(attribute), Some(part)) => coerce::part(attribute, part, &value, target.seen).ok()??,
                 _ => value,
             };
             Some(Map::from_iter([(name.to_owned(), value)]))

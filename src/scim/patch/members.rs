@@ -7,8 +7,9 @@ use crate::scim::Members;
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::filter::{Filter, Literal, Op};
 use crate::scim::path::Path;
+use crate::scim::tolerance::{Seen, Tolerance};
 
-pub(super) fn edit(op: OpKind, path: &Path, value: Option<&Value>, members: &mut dyn Members) -> Result<(), ScimError> {
+pub(super) fn edit(op: OpKind, path: &Path, value: Option<&Value>, members: &mut dyn Members, seen: &Seen) -> Result<(), ScimError> {
     let sub = path.attr.sub.as_deref();
     if sub.is_some_and(|sub| path.filter.is_some() || !sub.eq_ignore_ascii_case("value")) {
         return Err(ScimError::mutability(
@@ -33,6 +34,7 @@ pub(super) fn edit(op: OpKind, path: &Path, value: Option<&Value>, members: &mut
                 Ok(())
             }
             Some(value) => {
+                seen.note(Tolerance::RemoveValues);
                 read(value)?.into_iter().for_each(|id| members.remove(id));
                 Ok(())
             }

@@ -1,11 +1,7 @@
 //! The PATCH engine (RFC 7644 §3.5.2): operations over a resource's attributes, in order, all or nothing. Values are judged in `coerce`, edits are made in
 //! `edit`, members in `members`.
 //!
-//! What is tolerated beyond the RFC, and why (reference/scim.md (b)): any case of `op` (Entra) · an empty list of operations is no change (Microsoft's
-//! validator) · without a path, keys may be paths, URNs, or the URN of a schema (Entra's flag) · an attribute of the enterprise extension without
-//! its URN (`manager`) · `remove` with a list of values removes those values and nothing else (Entra without its flag; read strictly it would empty the
-//! group) · `add` and `replace` of `x[type eq "y"].z` that matches nothing make the element (Entra); later operations find it ·
-//! read-only `id` with the current value, and `meta` and `schemas` without a path, are ignored (Okta) · `password` is dropped (Okta) · values of `coerce`.
+//! What is tolerated beyond the RFC, and who sends it, is in `tolerance`; `password` is taken and dropped (Okta).
 
 mod edit;
 mod members;
@@ -18,8 +14,10 @@ use super::Members;
 use super::error::{ScimError, excerpt};
 use super::filter::get_attribute;
 use super::path::{AttrPath, Path};
+use super::query::check_message;
 use super::resource;
 use super::schema::{self, Attribute, Mutability, ResourceKind};
+use super::tolerance::{Drift, Seen, Tolerance};
 
 pub(crate) use members::read as member_ids;
 
@@ -47,7 +45,7 @@ pub enum OpKind {
 }
 
 /// Reads the body of a PATCH. Missing `schemas` are tolerated; an empty list of operations is a change of nothing.
-pub fn parse_ops(body: &Value) -> Result<Vec<Op>, ScimError> {
+pub fn parse_ops(body: &Value, seen: &Seen) -> Result<Vec<Op>, ScimError> {
     let body = body
         .as_object()
         .ok_or_else(|| ScimError::invalid_syntax("the body of a PATCH is an object"))?;
@@ -58,13 +56,15 @@ pub fn parse_ops(body: &Value) -> Result<Vec<Op>, ScimError> {
     if list.len() > MAX_OPERATIONS {
         return Err(ScimError::new(413, format!("more than {MAX_OPERATIONS} operations in one request")));
     }
-    list.iter()
-        .enumerate()
-        .map(|(i, op)| parse_op(op).map_err(|error| at(i, error)))
-        .collect()
+    check_message(body, "urn:ietf:params:scim:api:messages:2.0:PatchOp")?;
+    if list.is_empty() {
+        seen.note(Tolerance::NoOperations);
+    }
+    let read = |(i, op): (usize, &Value)| parse_op(op, seen).map_err(|error| at(i, error));
+    list.iter().enumerate().map(read).collect()
 }
 
-fn parse_op(op: &Value) -> Result<Op, ScimError> {
+fn parse_op(op: &Value, seen: &Seen) -> Result<Op, ScimError> {
     let op = op
         .as_object()
         .ok_or_else(|| ScimError::invalid_syntax("an operation is an object"))?;
@@ -82,6 +82,9 @@ fn parse_op(op: &Value) -> Result<Op, ScimError> {
             )));
         }
     };
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        seen.note(Tolerance::OpCase);
+    }
     let path = match get_attribute(op, "path") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.is_empty() && kind != OpKind::Remove => None,
@@ -98,6 +101,30 @@ fn parse_op(op: &Value) -> Result<Op, ScimError> {
     Ok(Op { kind, path, value })
 }
 
+/// Whether the body of a PUT or PATCH of a user, understood or not, may be there to disable it: it speaks of `active`, and does not plainly say true.
+pub fn may_disable(body: &Value) -> bool {
+    let is_active = |text: &str| {
+        let path = text.trim().rsplit(':').next().unwrap_or_default();
+        path.split(['.', '['])
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("active"))
+    };
+    let enables = |value: &Value| match value {
+        Value::Bool(flag) => *flag,
+        Value::String(text) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    };
+    match body {
+        Value::Array(list) => list.iter().any(may_disable),
+        Value::Object(map) => map.iter().any(|(key, value)| match value {
+            Value::String(path) if key.eq_ignore_ascii_case("path") && is_active(path) => !get_attribute(map, "value").is_some_and(enables),
+            value if is_active(key) => !enables(value),
+            value => may_disable(value),
+        }),
+        _ => false,
+    }
+}
+
 /// Applies the operations to the attributes of the resource `id`, and gives the new attributes. On an error nothing counts: the old attributes are as they
 /// were, and `members` is to be dropped.
 ///
@@ -108,12 +135,14 @@ pub fn apply(
     attributes: &Map<String, Value>,
     ops: &[Op],
     members: &mut dyn Members,
+    seen: &Seen,
 ) -> Result<Map<String, Value>, ScimError> {
     let mut patch = Patch {
         kind,
         id,
         next: attributes.clone(),
         members,
+        seen,
     };
     for (i, op) in ops.iter().enumerate() {
         patch.run(op).map_err(|error| at(i, error))?;
@@ -137,6 +166,7 @@ struct Patch<'a> {
     id: &'a str,
     next: Map<String, Value>,
     members: &'a mut dyn Members,
+    seen: &'a Seen,
 }
 
 impl Patch<'_> {
@@ -152,6 +182,9 @@ impl Patch<'_> {
     /// An operation without a path: each key is one.
     fn merge(&mut self, op: OpKind, value: &Map<String, Value>) -> Result<(), ScimError> {
         for (key, value) in value {
+            if key.contains(['.', ':', '[']) && !value.is_object() {
+                self.seen.note(Tolerance::PathAsKey);
+            }
             self.one(op, &self.key_path(key, value)?, Some(value), true)?;
         }
         Ok(())
@@ -188,6 +221,9 @@ impl Patch<'_> {
                 if !bare || !(keyed || get_attribute(&self.next, &path.attr.name).is_some()) {
                     return Err(ScimError::invalid_path(unknown));
                 }
+                if op != OpKind::Remove {
+                    self.seen.drift(Drift::UnknownAttribute, &path.attr.to_string());
+                }
                 schema::Place {
                     container: None,
                     attribute: None,
@@ -195,6 +231,9 @@ impl Patch<'_> {
                 }
             }
         };
+        if place.container.is_some() && place.attribute.is_none() && op != OpKind::Remove {
+            self.seen.drift(Drift::UnknownAttribute, &path.attr.to_string());
+        }
         if let Some(attribute) = place.attribute {
             match attribute.mutability {
                 Mutability::WriteOnly => return Ok(()),
@@ -205,10 +244,13 @@ impl Patch<'_> {
                 return Err(ScimError::mutability(format!("{} is read-only", path.attr)));
             }
             if self.kind == ResourceKind::Group && attribute.name == "members" {
-                return members::edit(op, path, value, self.members);
+                return members::edit(op, path, value, self.members, self.seen);
+            }
+            if place.container.is_some() && path.attr.urn.is_none() {
+                self.seen.note(Tolerance::NoUrn);
             }
         }
-        let target = edit::Target::new(path, &place)?;
+        let target = edit::Target::new(path, &place, self.seen)?;
         self.edit(place.container, &target, op, value)
     }
 
@@ -261,6 +303,11 @@ impl Patch<'_> {
             }
             (_, Some(Value::Object(map))) => {
                 for (key, value) in map {
+                    // Its `schemas` say what the URN says already.
+                    if schema::known_urn(urn).is_some() && !core && key.eq_ignore_ascii_case("schemas") {
+                        self.seen.note(Tolerance::NestedSchemas);
+                        continue;
+                    }
                     let inner = Path::parse(key)?;
                     // The key may repeat the URN.
                     let inner_urn = inner.attr.urn.clone().unwrap_or_else(|| urn.to_owned());
@@ -292,6 +339,7 @@ impl Patch<'_> {
 
     /// An attribute of an extension that we do not know, by its plain name.
     fn foreign(&mut self, op: OpKind, urn: &str, name: &str, value: &Value) -> Result<(), ScimError> {
+        self.seen.drift(Drift::UnknownAttribute, &format!("{urn}:{name}"));
         let path = Path {
             attr: AttrPath {
                 urn: None,
@@ -307,6 +355,7 @@ impl Patch<'_> {
                 attribute: None,
                 part: None,
             },
+            self.seen,
         )?;
         self.edit(Some(urn), &target, op, Some(value))
     }
@@ -319,7 +368,10 @@ impl Patch<'_> {
             _ => keyed && value.is_some_and(super::coerce::is_unassigned),
         };
         match harmless {
-            true => Ok(()),
+            true => {
+                self.seen.note(Tolerance::ReadOnlyRepeated);
+                Ok(())
+            }
             false => Err(ScimError::mutability(format!("{} is read-only", attribute.name))),
         }
     }

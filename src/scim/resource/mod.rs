@@ -15,6 +15,7 @@ use super::filter::get_attribute;
 use super::patch;
 use super::path::AttrPath;
 use super::schema::{self, Attribute, Mutability, ResourceKind};
+use super::tolerance::{Drift, Seen, Tolerance};
 
 pub use project::Projection;
 
@@ -40,11 +41,12 @@ impl Body {
 ///
 /// Everything is kept but what means "unassigned" (null, `[]`), what is read-only, and the password. `schemas` may be absent or foreign. Wrong types
 /// and a missing `userName` or `displayName` are `invalidValue`.
-pub fn create(kind: ResourceKind, body: &Value) -> Result<Body, ScimError> {
+pub fn create(kind: ResourceKind, body: &Value, seen: &Seen) -> Result<Body, ScimError> {
     let body = body.as_object().ok_or_else(|| ScimError::invalid_syntax("the body is an object"))?;
-    check_schemas(kind, body)?;
+    check_schemas(kind, body, seen)?;
     let mut reader = Reader {
         kind,
+        seen,
         attributes: Map::new(),
         unqualified: Vec::new(),
         members: None,
@@ -65,13 +67,16 @@ pub fn create(kind: ResourceKind, body: &Value) -> Result<Body, ScimError> {
             container.entry(attribute.name).or_insert(value);
         }
     }
+    if !attributes.contains_key(kind.required()) {
+        seen.drift(Drift::MissingAttribute, kind.required());
+    }
     finish(kind, &mut attributes)?;
     Ok(Body { attributes, members })
 }
 
 /// Reads the body of a PUT. It replaces everything, but absent `active` leaves it as it was: nobody is disabled, or enabled, by omission.
 pub fn replace(kind: ResourceKind, current: &Map<String, Value>, body: &Value) -> Result<Body, ScimError> {
-    let mut new = create(kind, body)?;
+    let mut new = create(kind, body, &Seen::default())?;
     if kind == ResourceKind::User
         && !new.attributes.contains_key("active")
         && let Some(active) = current.get("active")
@@ -81,13 +86,20 @@ pub fn replace(kind: ResourceKind, current: &Map<String, Value>, body: &Value) -
     Ok(new)
 }
 
-fn check_schemas(kind: ResourceKind, body: &Map<String, Value>) -> Result<(), ScimError> {
+fn check_schemas(kind: ResourceKind, body: &Map<String, Value>, seen: &Seen) -> Result<(), ScimError> {
     let urns: Vec<&str> = match get_attribute(body, "schemas") {
-        None | Some(Value::Null) => return Ok(()),
+        None | Some(Value::Null) => {
+            seen.note(Tolerance::NoSchemas);
+            return Ok(());
+        }
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
         Some(_) => return Err(ScimError::invalid_syntax("\"schemas\" is a list of URNs")),
     };
     let has = |kind: ResourceKind| urns.iter().any(|urn| urn.eq_ignore_ascii_case(kind.schema().id));
+    let own = |urn: &&str| schema::known_urn(urn).is_some();
+    if !has(kind) || !urns.iter().all(own) {
+        seen.note(Tolerance::ForeignSchemas);
+    }
     // Foreign URNs are tolerated, but a Group sent to /Users is a mistake.
     match has(kind.other()) && !has(kind) {
         true => Err(ScimError::invalid_syntax(format!(
@@ -106,14 +118,15 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
-struct Reader {
+struct Reader<'a> {
     kind: ResourceKind,
     attributes: Map<String, Value>,
     unqualified: Vec<(&'static str, &'static Attribute, Value)>,
     members: Option<Vec<String>>,
+    seen: &'a Seen,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn take(&mut self, key: &str, value: &Value) -> Result<(), ScimError> {
         if let Some(attribute) = schema::find(self.kind, key) {
             return self.core(attribute, value);
@@ -145,7 +158,10 @@ impl Reader {
             return match container.and_then(schema::known_urn) {
                 None => self.core(attribute, value),
                 Some(urn) => {
-                    let value = coerce::attribute(attribute, value, From::Body)?;
+                    if path.urn.is_none() {
+                        self.seen.note(Tolerance::NoUrn);
+                    }
+                    let value = coerce::attribute(attribute, value, From::Body, self.seen)?;
                     self.unqualified.extend(value.map(|value| (urn, attribute, value)));
                     Ok(())
                 }
@@ -154,8 +170,21 @@ impl Reader {
         if is_reserved(key) {
             return Ok(());
         }
-        self.attributes.extend(strip(value).map(|value| (key.to_owned(), value)));
+        if let Some(value) = strip(value) {
+            self.unknown(key, &value);
+            self.attributes.insert(key.to_owned(), value);
+        }
         Ok(())
+    }
+
+    /// Notes what no schema has: for an extension, each of its attributes.
+    fn unknown(&self, key: &str, value: &Value) {
+        match value {
+            Value::Object(map) if key.contains(':') => map
+                .keys()
+                .for_each(|name| self.seen.drift(Drift::UnknownAttribute, &format!("{key}:{name}"))),
+            _ => self.seen.drift(Drift::UnknownAttribute, key),
+        }
     }
 
     fn core(&mut self, attribute: &'static Attribute, value: &Value) -> Result<(), ScimError> {
@@ -172,7 +201,7 @@ impl Reader {
             self.members = Some(ids);
             return Ok(());
         }
-        let value = coerce::attribute(attribute, value, From::Body)?;
+        let value = coerce::attribute(attribute, value, From::Body, self.seen)?;
         self.attributes.extend(value.map(|value| (attribute.name.to_owned(), value)));
         Ok(())
     }
@@ -180,8 +209,18 @@ impl Reader {
     fn extension(&mut self, urn: &'static str, key: &str, value: &Value) -> Result<(), ScimError> {
         let (name, value) = match schema::find_extension(self.kind, urn, key) {
             Some(attribute) if attribute.mutability == Mutability::ReadOnly => return Ok(()),
-            Some(attribute) => (attribute.name, coerce::attribute(attribute, value, From::Body)?),
-            None => (key, strip(value)),
+            Some(attribute) => (attribute.name, coerce::attribute(attribute, value, From::Body, self.seen)?),
+            None if key.eq_ignore_ascii_case("schemas") => {
+                self.seen.note(Tolerance::NestedSchemas);
+                return Ok(());
+            }
+            None => {
+                let value = strip(value);
+                if value.is_some() {
+                    self.seen.drift(Drift::UnknownAttribute, &format!("{urn}:{key}"));
+                }
+                (key, value)
+            }
         };
         let Some(value) = value else { return Ok(()) };
         let container = self.attributes.entry(urn).or_insert_with(|| json!({}));
@@ -195,9 +234,13 @@ impl Reader {
 /// What must hold of any resource: the required attribute is there and not blank, and `schemas` names what is used, no more and no less.
 pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) -> Result<(), ScimError> {
     let required = kind.required();
-    let blank = |text: &str| text.trim().is_empty();
-    if attributes.get(required).and_then(Value::as_str).is_none_or(blank) {
+    let name = attributes.get(required).and_then(Value::as_str).unwrap_or_default();
+    if name.trim().is_empty() {
         return Err(ScimError::invalid_value(format!("{required} is required and must not be empty")));
+    }
+    // RFC 8265 §3.1 allows none in a name. It forbids more (spaces), which real providers send.
+    if name.contains(char::is_control) {
+        return Err(ScimError::invalid_value(format!("{required} must not hold control characters")));
     }
     let used = attributes
         .iter()
@@ -207,65 +250,4 @@ pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) ->
     attributes.shift_remove("schemas");
     attributes.shift_insert(0, "schemas".into(), schemas);
     Ok(())
-}
-
-/// What only the directory knows of a resource.
-#[derive(Clone, Copy, Debug)]
-pub struct Meta<'a> {
-    /// The id.
-    pub id: &'a str,
-    /// RFC 3339.
-    pub created: &'a str,
-    /// RFC 3339.
-    pub last_modified: &'a str,
-    /// The URL.
-    pub location: &'a str,
-    /// The version, where one is published.
-    pub version: Option<&'a str>,
-}
-
-/// The resource as it is answered and filtered, without `members` and `groups`: those the caller adds where they are wanted.
-pub fn render(kind: ResourceKind, meta: &Meta, attributes: &Map<String, Value>) -> Map<String, Value> {
-    let mut out = Map::with_capacity(attributes.len() + 2);
-    out.extend(attributes.get("schemas").map(|schemas| ("schemas".to_owned(), schemas.clone())));
-    out.insert("id".into(), meta.id.into());
-    out.extend(
-        attributes
-            .iter()
-            .filter(|(key, _)| *key != "schemas")
-            .map(|(key, value)| (key.clone(), value.clone())),
-    );
-    let mut about = json!({
-        "resourceType": kind.name(),
-        "created": meta.created,
-        "lastModified": meta.last_modified,
-        "location": meta.location,
-    });
-    if let Some(version) = meta.version {
-        about["version"] = version.into();
-    }
-    out.insert("meta".into(), about);
-    out
-}
-
-/// The JSON merge patch (RFC 7396) that makes `new` out of `old`. Empty: nothing changed.
-pub fn difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Map<String, Value> {
-    let mut patch = Map::new();
-    for (key, value) in new {
-        match (old.get(key), value) {
-            (Some(before), after) if before == after => {}
-            (Some(Value::Object(before)), Value::Object(after)) => {
-                patch.insert(key.clone(), Value::Object(difference(before, after)));
-            }
-            _ => {
-                patch.insert(key.clone(), value.clone());
-            }
-        }
-    }
-    patch.extend(
-        old.keys()
-            .filter(|key| !new.contains_key(*key))
-            .map(|key| (key.clone(), Value::Null)),
-    );
-    patch
 }

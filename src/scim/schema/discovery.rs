@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{Attribute, ENTERPRISE_USER, GROUP, Mutability, ResourceKind, Returned, Schema, Type, USER, Uniqueness};
+use crate::scim::bulk::MAX_OPERATIONS;
+use crate::scim::query::CURSOR_TIMEOUT;
 
 /// What the service promises in numbers.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +13,8 @@ pub struct Limits {
     pub max_page_size: u64,
     /// The page without `count`.
     pub default_page_size: u64,
+    /// The largest bulk request, in bytes.
+    pub max_payload_size: usize,
 }
 
 /// Every schema, for `GET /Schemas`. `base` is the source's base URL without a slash at its end.
@@ -47,11 +51,11 @@ pub fn service_provider_config(base: &str, limits: Limits) -> Value {
     json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": true},
-        "bulk": {"supported": false, "maxOperations": 0, "maxPayloadSize": 0},
+        "bulk": {"supported": true, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": limits.max_payload_size},
         "filter": {"supported": true, "maxResults": limits.max_page_size},
         "changePassword": {"supported": false},
-        "sort": {"supported": false},
-        "etag": {"supported": false},
+        "sort": {"supported": true},
+        "etag": {"supported": true},
         "authenticationSchemes": [{
             "type": "oauthbearertoken",
             "name": "OAuth Bearer Token",
@@ -60,11 +64,12 @@ pub fn service_provider_config(base: &str, limits: Limits) -> Value {
             "primary": true
         }],
         "pagination": {
-            "cursor": false,
+            "cursor": true,
             "index": true,
             "defaultPaginationMethod": "index",
             "defaultPageSize": limits.default_page_size,
-            "maxPageSize": limits.max_page_size
+            "maxPageSize": limits.max_page_size,
+            "cursorTimeout": CURSOR_TIMEOUT
         },
         "meta": {"resourceType": "ServiceProviderConfig", "location": format!("{base}/ServiceProviderConfig")}
     })

@@ -61,6 +61,7 @@ fn discovery_is_complete() {
     let limits = Limits {
         max_page_size: 200,
         default_page_size: 100,
+        max_payload_size: 1024,
     };
     let config = service_provider_config(base, limits);
     let expected = json!({
@@ -70,7 +71,7 @@ fn discovery_is_complete() {
         "changePassword": ["supported"],
         "sort": ["supported"],
         "etag": ["supported"],
-        "pagination": ["cursor", "index"],
+        "pagination": ["cursor", "index", "defaultPaginationMethod", "defaultPageSize", "maxPageSize", "cursorTimeout"],
     });
     for (section, keys) in expected.as_object().unwrap() {
         for key in keys.as_array().unwrap() {

@@ -52,7 +52,14 @@ fn patch(kind: ResourceKind, before: &Value, ops: Value, members: &mut Set) -> R
     let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": ops});
     let mut before = before.as_object().unwrap().clone();
     resource::finish(kind, &mut before)?;
-    let mut after = apply(kind, "id-1", &before, &parse_ops(&body)?, members)?;
+    let mut after = apply(
+        kind,
+        "id-1",
+        &before,
+        &parse_ops(&body, &Seen::default())?,
+        members,
+        &Seen::default(),
+    )?;
     after.remove("schemas");
     Ok(Value::Object(after))
 }
@@ -100,7 +107,7 @@ fn members(ops: Value, expected: Value) {
 #[test]
 fn envelope() {
     let keyword = |body: Value| {
-        parse_ops(&body)
+        parse_ops(&body, &Seen::default())
             .map(|ops| ops.len())
             .map_err(|error| (error.status, error.scim_type.unwrap_or("")))
     };
@@ -140,8 +147,8 @@ fn envelope() {
 fn schemas_say_what_is_used() {
     let run = |before: Value, ops: Value| {
         let before = before.as_object().unwrap().clone();
-        let ops = parse_ops(&json!({"Operations": ops})).unwrap();
-        apply(ResourceKind::User, "id-1", &before, &ops, &mut Set::default()).unwrap()["schemas"].clone()
+        let ops = parse_ops(&json!({"Operations": ops}), &Seen::default()).unwrap();
+        apply(ResourceKind::User, "id-1", &before, &ops, &mut Set::default(), &Seen::default()).unwrap()["schemas"].clone()
     };
     let before = json!({"schemas": [schema::USER_URN], "userName": "a"});
     assert_eq!(
@@ -171,4 +178,28 @@ fn nothing_is_half_applied() {
         &mut Set::default(),
     );
     assert!(error.unwrap_err().detail.starts_with("Operations[1]: active"));
+}
+
+#[test]
+fn what_may_disable() {
+    for (body, expected) in [
+        (json!({"active": false}), true),
+        (json!({"active": "no"}), true),
+        (json!({"Active": null}), true),
+        (json!({"active": true}), false),
+        (json!({"userName": "active"}), false),
+        (json!({"Operations": [{"op": "replace", "path": "active", "value": "maybe"}]}), true),
+        (
+            json!({"Operations": [{"op": "disable", "path": "urn:ietf:params:scim:schemas:core:2.0:User:active"}]}),
+            true,
+        ),
+        (json!({"Operations": [{"op": "Replace", "path": "active", "value": "True"}]}), false),
+        (json!({"Operations": [{"op": "replace", "value": {"active": 0}}]}), true),
+        (
+            json!({"Operations": [{"op": "replace", "path": "title", "value": "active"}]}),
+            false,
+        ),
+    ] {
+        assert_eq!(may_disable(&body), expected, "{body}");
+    }
 }

@@ -85,15 +85,12 @@ proptest! {
         }
         let mut before = before.as_object().unwrap().clone();
         resource::finish(kind, &mut before).unwrap();
-        let Ok(ops) = parse_ops(&json!({"Operations": ops})) else { return Ok(()) };
-        if let Ok(after) = apply(kind, "id-1", &before, &ops, &mut Set::default()) {
+        let Ok(ops) = parse_ops(&json!({"Operations": ops}), &Seen::default()) else { return Ok(()) };
+        if let Ok(after) = apply(kind, "id-1", &before, &ops, &mut Set::default(), &Seen::default()) {
             prop_assert_eq!(crate::scim::coerce::strip(&Value::Object(after.clone())), Some(Value::Object(after.clone())));
             for key in ["id", "meta", "groups", "members", "password"] {
                 prop_assert!(!after.contains_key(key), "{}", key);
             }
-            // The journal's merge patch says the same.
-            let merge = resource::difference(&before, &after);
-            prop_assert_eq!(merge.is_empty(), before == after);
         }
     }
 }
