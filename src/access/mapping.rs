@@ -205,13 +205,18 @@ fn each_once(list: &[String]) -> Vec<String> {
 impl GroupFilter {
     /// Compiles a filter. Any other attribute than displayName, externalId and id is refused: a filter over more would be an oracle.
     pub fn compile(text: &str) -> Result<Self, Refusal> {
-        let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("spec.groups.filter {text:?}: {}", error.detail));
+        Self::of("spec.groups.filter", text)
+    }
+
+    /// Compiles the filter of that field.
+    pub fn of(field: &str, text: &str) -> Result<Self, Refusal> {
+        let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("{field} {text:?}: {}", error.detail));
         let filter = Filter::parse(text).map_err(wrong)?;
         let mut by_name = false;
         for path in filter.paths() {
             let name = path.name.to_ascii_lowercase();
             if path.sub.is_some() || path.urn.is_some() || !["displayname", "externalid", "id"].contains(&name.as_str()) {
-                let message = format!("spec.groups.filter {text:?}: groups are filtered by displayName, externalId and id, not by {path}");
+                let message = format!("{field} {text:?}: groups are filtered by displayName, externalId and id, not by {path}");
                 return Err(Refusal::new("InvalidFilter", message));
             }
             by_name |= name == "displayname";

@@ -38,6 +38,10 @@ pub struct ScimSourceSpec {
     pub push: Push,
     /// How this provider's people appear to the API server.
     pub subject: Subject,
+    /// Which of the provider's groups count here, as a SCIM filter over `displayName`, `externalId` and `id`, such as `displayName sw "k8s-"`. The others are stored and listed, and grant nothing: no mapping finds them, and a group that counts does not hold their members either. Absent: all groups count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub known_groups: Option<String>,
     /// Which namespaces' RoleMappings may use this source. Absent: none (ClusterRoleMappings always may). An empty `selector` means every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
@@ -151,6 +155,9 @@ pub struct ScimSourceStatus {
     /// How many groups the directory holds of this source.
     #[serde(default)]
     pub groups: i64,
+    /// How many of them count for nothing, because `knownGroups` does not select them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ignored_groups: i64,
     /// When the provider last changed something, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]
@@ -257,6 +264,10 @@ pub struct JournalRef {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub head: String,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// The value of `observedGeneration` before anybody has looked.

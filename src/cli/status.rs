@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::read::{Installation, World};
 use crate::access::key::{MappingKey, MappingKind};
-use crate::access::mapping::Mapping;
+use crate::access::mapping::{GroupFilter, Mapping};
 use crate::access::policy::Refusal;
 use crate::access::select::select;
 use crate::access::targets::usable_sources;
@@ -104,6 +104,8 @@ pub struct GroupView {
     pub id: String,
     /// How many direct members.
     pub members: i64,
+    /// The source's `knownGroups` does not select it: it grants nothing.
+    pub ignored: bool,
     /// The mappings that mean it.
     pub mapped_by: Vec<String>,
 }
@@ -253,13 +255,22 @@ fn source_view(world: &World, object: &ScimSource, mapped: &BTreeMap<(&str, &str
             view.group_count = count(source.group_count());
             view.last_event = source.last_event();
             view.groups = source.groups().map(|group| from_directory(&view.name, source, group)).collect();
+            let counts = known(world, directory);
+            if let Some(counts) = counts.source(&view.name) {
+                let ignored: BTreeSet<String> = counts
+                    .ignored()
+                    .iter()
+                    .filter_map(|n| Some(source.get(n)?.id.to_string()))
+                    .collect();
+                view.groups.iter_mut().for_each(|group| group.ignored = ignored.contains(&group.id));
+            }
         }
     }
     for group in &mut view.groups {
         group.mapped_by = mapped.get(&(view.name.as_str(), group.id.as_str())).cloned().unwrap_or_default();
     }
     view.groups.sort_by(|a, b| {
-        let order = |g: &GroupView| (g.mapped_by.is_empty(), -g.members);
+        let order = |g: &GroupView| (g.mapped_by.is_empty(), g.ignored, -g.members);
         order(a).cmp(&order(b)).then_with(|| a.display_name.cmp(&b.display_name))
     });
     view
@@ -305,6 +316,7 @@ fn groups_now(world: &World, mapping: &Mapping) -> Option<(Vec<GroupView>, Vec<S
     let allowed = |name: &str| world.source(name).map(|source| source.spec.allowed_namespaces.as_ref());
     let (usable, _) = usable_sources(mapping, namespaces, allowed);
     let directory = mapping.sources.iter().find_map(|name| world.directory_of(world.source(name)?))?;
+    let directory = &known(world, directory);
     let selected = select(mapping, &usable, directory);
     let view = |(name, n): &(Arc<str>, u32)| {
         let source = directory.source(name)?;
@@ -378,6 +390,7 @@ fn from_status(source: &str, group: &GroupStatus) -> GroupView {
         external_id: group.external_id.clone(),
         id: group.id.clone(),
         members: group.members,
+        ignored: false,
         mapped_by: Vec::new(),
     }
 }
@@ -389,8 +402,28 @@ fn from_directory(name: &str, source: &Source, group: &Resource) -> GroupView {
         external_id: group.external_id.as_ref().map(|id| id.to_string()),
         id: group.id.to_string(),
         members: count(source.members(group.n).len()),
+        ignored: false,
         mapped_by: Vec::new(),
     }
+}
+
+/// The directory in which only the groups count that the sources' `knownGroups` select.
+fn known(world: &World, directory: &Directory) -> Directory {
+    let mut known = directory.clone();
+    for object in &world.sources {
+        let name = object.name_any();
+        let Some(text) = &object.spec.known_groups else { continue };
+        let (Some(source), Ok(filter)) = (directory.source(&name), GroupFilter::of("spec.knownGroups", text)) else {
+            continue;
+        };
+        let ignored = source
+            .groups()
+            .filter(|group| !filter.matches(group))
+            .map(|group| group.n)
+            .collect();
+        known = known.ignoring(&name, &ignored);
+    }
+    known
 }
 
 fn count(n: u64) -> i64 {

@@ -194,6 +194,25 @@ fn only_the_mappings_of_the_namespace_asked_for_are_shown() {
 }
 
 #[test]
+fn a_group_that_does_not_count_is_marked_and_mapped_by_nobody() {
+    let mut world = world(true);
+    world.sources[0].spec.known_groups = Some("displayName eq \"Nothing\"".to_owned());
+    let report = report(&world);
+    assert!(
+        report.sources[0]
+            .groups
+            .iter()
+            .all(|group| group.ignored && group.mapped_by.is_empty())
+    );
+    let mapping = report
+        .mappings
+        .iter()
+        .find(|m| m.key.to_string() == "RoleMapping/backend/m")
+        .expect("the mapping");
+    assert!(mapping.groups.is_empty());
+}
+
+#[test]
 fn json_holds_everything() {
     let report = serde_json::to_value(report(&world(true))).expect("JSON");
     assert_eq!(report["sources"][0]["groups"][0]["externalId"], Value::Null);

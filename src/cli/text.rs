@@ -75,7 +75,10 @@ fn group_row(group: &GroupView) -> Vec<String> {
         or_dash(printable(group.external_id.as_deref().unwrap_or_default())),
         group.id.clone(),
         group.members.to_string(),
-        or_dash(group.mapped_by.join(", ")),
+        match group.ignored {
+            true => "(ignored: not in knownGroups)".to_owned(),
+            false => or_dash(group.mapped_by.join(", ")),
+        },
     ]
 }
 

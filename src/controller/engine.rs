@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use kube::Client;
+use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -109,6 +110,7 @@ pub struct Engine {
     pub(super) policy_text: Result<String, String>,
     pub(super) missing: Vec<String>,
     pub(super) sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
+    pub(super) ignored: BTreeMap<Arc<str>, RoaringBitmap>,
     pub(super) source_versions: HashMap<Arc<str>, (String, i64)>,
     pub(super) ended_sources: BTreeSet<Arc<str>>,
     pub(super) absent_sources: BTreeMap<String, Instant>,
@@ -195,6 +197,7 @@ pub async fn run(
         policy_text: Err("not read yet".to_owned()),
         missing: Vec::new(),
         sources: BTreeMap::new(),
+        ignored: BTreeMap::new(),
         source_versions: HashMap::new(),
         ended_sources: BTreeSet::new(),
         absent_sources: BTreeMap::new(),

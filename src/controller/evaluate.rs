@@ -45,6 +45,7 @@ impl Engine {
         }
         let since = self.seen.position.index;
         let before = std::mem::replace(&mut self.seen, newest);
+        let moved_groups = self.hide_groups(since);
         let directory = self.seen.state.clone();
         let names: BTreeSet<&str> = before.state.sources().chain(directory.sources()).map(|(name, _)| name).collect();
         for name in names {
@@ -62,6 +63,9 @@ impl Engine {
                     self.people_changed(&name, None, moved);
                 }
             }
+        }
+        for (name, groups) in moved_groups {
+            self.groups_moved(&name, &groups);
         }
         self.statuses_soon();
         Ok(())
@@ -131,7 +135,7 @@ impl Engine {
         }
     }
 
-    fn reselect(&mut self, key: &MappingKey) {
+    pub(super) fn reselect(&mut self, key: &MappingKey) {
         let directory = self.seen.state.clone();
         let Some(owner) = self.owners.get_mut(key) else { return };
         let Some(mapping) = owner.mapping.clone() else { return };
@@ -145,7 +149,7 @@ impl Engine {
     }
 
     /// People of one source changed: `touched` by themselves or their groups (`None`: all), `moved` in what they are called.
-    fn people_changed(&mut self, source: &Arc<str>, touched: Option<RoaringBitmap>, moved: Vec<(Arc<str>, u32)>) {
+    pub(super) fn people_changed(&mut self, source: &Arc<str>, touched: Option<RoaringBitmap>, moved: Vec<(Arc<str>, u32)>) {
         let directory = self.seen.state.clone();
         let mut by_source: BTreeMap<Arc<str>, RoaringBitmap> = BTreeMap::new();
         for (name, n) in moved {
@@ -213,6 +217,8 @@ impl Engine {
             self.source_versions.insert(name.clone(), now.clone());
             self.ended_sources.remove(&name);
             self.sources.insert(name.clone(), compiled);
+            self.hide_groups_of(&name, None);
+            self.show_known();
             let moved = self.names_of(&name, None);
             self.people_changed(&name, Some(RoaringBitmap::new()), moved);
             if let Some(crd) = self.crds.get("scimsources") {
@@ -235,7 +241,7 @@ impl Engine {
         self.statuses_soon();
     }
 
-    fn users_of(&self, source: &Arc<str>) -> Vec<MappingKey> {
+    pub(super) fn users_of(&self, source: &Arc<str>) -> Vec<MappingKey> {
         let uses = |o: &Owner| o.mapping.as_ref().is_some_and(|m| m.uses(source)) || o.usable.contains(source);
         self.owners.iter().filter(|(_, o)| uses(o)).map(|(key, _)| key.clone()).collect()
     }

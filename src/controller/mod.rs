@@ -14,6 +14,7 @@ pub mod fence;
 pub mod grants;
 pub mod guards;
 mod health;
+mod known;
 pub mod memory;
 pub mod observe;
 pub mod owner;

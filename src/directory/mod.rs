@@ -16,6 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use roaring::RoaringBitmap;
 
 use crate::scim::fold;
 
@@ -47,6 +48,15 @@ impl Directory {
     /// All sources, by name.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Source)> {
         self.sources.iter().map(|(name, source)| (name.as_ref(), source.as_ref()))
+    }
+
+    /// The directory as it is for access, where these groups of the source count for nothing: no name finds them, and nobody is held by them.
+    pub fn ignoring(&self, source: &str, groups: &RoaringBitmap) -> Self {
+        let mut view = self.clone();
+        if let Some(source) = view.sources.get_mut(source) {
+            Arc::make_mut(source).ignored = Arc::new(groups.clone());
+        }
+        view
     }
 
     /// The number that the next user or group of that source gets, even if the journal has not seen the source yet.

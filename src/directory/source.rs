@@ -34,6 +34,8 @@ pub struct Source {
     pub(super) users: Arc<RoaringBitmap>,
     pub(super) active: Arc<RoaringBitmap>,
     pub(super) groups: Arc<RoaringBitmap>,
+    /// Groups that count for nothing in this view of the source: see [`Directory::ignoring`](super::Directory::ignoring).
+    pub(super) ignored: Arc<RoaringBitmap>,
     /// Direct members by group, and the reverse. An empty bitmap is not kept.
     pub(super) members: OrdMap<u32, Arc<RoaringBitmap>>,
     pub(super) groups_of: OrdMap<u32, Arc<RoaringBitmap>>,
@@ -58,6 +60,7 @@ impl Source {
             users: Arc::default(),
             active: Arc::default(),
             groups: Arc::default(),
+            ignored: Arc::default(),
             members: OrdMap::new(),
             groups_of: OrdMap::new(),
             log: Log::new(index),
@@ -134,17 +137,18 @@ impl Source {
         self.external_ids
             .range((key.clone(), 0)..=(key, u32::MAX))
             .map(|(_, n)| *n)
-            .filter(|n| of_kind.contains(*n))
+            .filter(|n| of_kind.contains(*n) && !self.ignored.contains(*n))
     }
 
     /// The groups of exactly that displayName, the one that bears it longest first.
     pub fn groups_by_name(&self, display_name: &str) -> impl Iterator<Item = u32> {
-        bearers(&self.group_names, &fold(display_name)).filter(move |n| self.get(*n).is_some_and(|group| *group.name == *display_name))
+        self.groups_by_folded_name(&fold(display_name))
+            .filter(move |n| self.get(*n).is_some_and(|group| *group.name == *display_name))
     }
 
     /// The groups whose folded displayName this is, the one that bears its name longest first.
-    pub fn groups_by_folded_name(&self, folded: &str) -> impl Iterator<Item = u32> {
-        bearers(&self.group_names, folded)
+    pub fn groups_by_folded_name(&self, folded: &str) -> impl Iterator<Item = u32> + use<'_> {
+        bearers(&self.group_names, folded).filter(|n| !self.ignored.contains(*n))
     }
 
     /// All users, in order of creation.
@@ -152,9 +156,17 @@ impl Source {
         self.users.iter().filter_map(|n| self.get(n))
     }
 
-    /// All groups, in order of creation.
+    /// All groups that count, in order of creation.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.groups.iter().filter_map(|n| self.get(n))
+        self.groups
+            .iter()
+            .filter(|n| !self.ignored.contains(*n))
+            .filter_map(|n| self.get(n))
+    }
+
+    /// The groups that count for nothing.
+    pub fn ignored(&self) -> &RoaringBitmap {
+        &self.ignored
     }
 
     /// The numbers of all users or of all groups.
@@ -180,26 +192,37 @@ impl Source {
         &self.active
     }
 
-    /// The users, active or not, whom the groups hold, directly or through other groups. Cycles do no harm.
+    /// The users, active or not, whom the groups hold, directly or through other groups. Cycles do no harm. Groups that count for nothing hold nobody.
     pub fn all_members(&self, groups: impl Iterator<Item = u32>) -> RoaringBitmap {
-        let mut seen: RoaringBitmap = groups.collect();
+        self.below(groups, &self.ignored)
+    }
+
+    /// The same, as if all groups counted.
+    pub fn all_members_of_any(&self, groups: impl Iterator<Item = u32>) -> RoaringBitmap {
+        self.below(groups, &NOBODY)
+    }
+
+    fn below(&self, groups: impl Iterator<Item = u32>, without: &RoaringBitmap) -> RoaringBitmap {
+        let mut seen: RoaringBitmap = groups.filter(|n| !without.contains(*n)).collect();
         let mut open: Vec<u32> = seen.iter().collect();
         let mut found = RoaringBitmap::new();
         while let Some(group) = open.pop() {
             let members = self.members(group);
             found |= members;
-            open.extend((members & self.groups.as_ref()).iter().filter(|nested| seen.insert(*nested)));
+            let nested = (members & self.groups.as_ref()) - without;
+            open.extend(nested.iter().filter(|nested| seen.insert(*nested)));
         }
         found &= self.users.as_ref();
         found
     }
 
-    /// The groups that hold it, directly or through other groups; itself too, if it is a group in a cycle.
+    /// The groups that hold it, directly or through other groups; itself too, if it is a group in a cycle. Only those that count.
     pub fn ancestors(&self, n: u32) -> RoaringBitmap {
-        let mut found = self.groups_of(n).clone();
+        let mut found = self.groups_of(n) - self.ignored.as_ref();
         let mut open: Vec<u32> = found.iter().collect();
         while let Some(group) = open.pop() {
-            open.extend(self.groups_of(group).iter().filter(|above| found.insert(*above)));
+            let above = self.groups_of(group) - self.ignored.as_ref();
+            open.extend(above.iter().filter(|above| found.insert(*above)));
         }
         found
     }

@@ -371,3 +371,39 @@ fn half_a_million_users() {
     let all = directory.source(S).unwrap().all_members([users + groups].into_iter()).len();
     eprintln!("all members: {:?} ({all})", start.elapsed());
 }
+
+#[test]
+fn groups_that_count_for_nothing_are_found_by_no_name_and_hold_nobody() {
+    let mut directory = Directory::default();
+    let events = [
+        seen(),
+        user(0, json!({"userName": "ada"})),
+        user(1, json!({"userName": "bob"})),
+        user(2, json!({"userName": "carol"})),
+        group(3, "deepest", &[2]),
+        group(4, "inner", &[1, 3]),
+        group(5, "outer", &[0, 4]),
+    ];
+    for (i, event) in (1..).zip(&events) {
+        directory.apply(i, 0, time(i), event);
+    }
+    let ignored = |groups: &[u32]| directory.ignoring(S, &groups.iter().copied().collect());
+    let view = ignored(&[4]);
+    let source = view.source(S).unwrap();
+    let all = |bitmap: RoaringBitmap| bitmap.iter().collect::<Vec<_>>();
+    assert_eq!(all(source.all_members([5].into_iter())), [0]);
+    assert_eq!(all(source.all_members([4].into_iter())), [] as [u32; 0]);
+    assert_eq!(all(source.all_members_of_any([5].into_iter())), [0, 1, 2]);
+    assert_eq!(all(source.ancestors(1)), [] as [u32; 0]);
+    assert_eq!(all(source.ancestors(2)), [3], "what is above an ignored group is not reached");
+    assert_eq!(
+        source.groups_by_name("inner").count() + source.groups_by_folded_name("inner").count(),
+        0
+    );
+    assert_eq!(source.groups().map(|group| group.n).collect::<Vec<_>>(), [3, 5]);
+    assert_eq!((source.group_count(), source.ignored().len()), (3, 1));
+    // The directory itself is as it was, and other groups may be ignored instead.
+    assert_eq!(all(directory.source(S).unwrap().all_members([5].into_iter())), [0, 1, 2]);
+    let other = ignored(&[3]);
+    assert_eq!(all(other.source(S).unwrap().all_members([5].into_iter())), [0, 1]);
+}

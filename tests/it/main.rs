@@ -3,6 +3,7 @@
 
 mod at_rest;
 mod chart;
+mod client;
 mod cluster;
 mod docs;
 mod ends;

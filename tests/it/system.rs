@@ -22,10 +22,12 @@ pub struct Process {
     log: PathBuf,
     /// Where it serves, if it does.
     pub url: String,
+    /// Where it tells of its health and serves its metrics.
+    pub health: String,
 }
 
 impl Process {
-    fn start(program: &Path, args: &[String], kubeconfig: &Path, log: PathBuf, url: String) -> Self {
+    fn start(program: &Path, args: &[String], kubeconfig: &Path, log: PathBuf, [url, health]: [String; 2]) -> Self {
         let file = File::create(&log).expect("a log");
         let child = Command::new(program)
             .args(args)
@@ -35,7 +37,7 @@ impl Process {
             .stderr(file)
             .spawn()
             .expect("the binary");
-        Self { child, log, url }
+        Self { child, log, url, health }
     }
 
     /// What it has logged so far.
@@ -145,24 +147,24 @@ impl<'a> System<'a> {
 
     /// Starts a gateway with further flags, perhaps with another kubeconfig.
     pub async fn gateway_with(&self, flags: &[&str], kubeconfig: Option<&Path>) -> Process {
-        let (process, health) = self.start_gateway(flags, kubeconfig, free_port());
-        self.ready(&process, health).await;
+        let process = self.start_gateway(flags, kubeconfig, free_port());
+        self.ready(&process).await;
         process
     }
 
     /// Starts a gateway on this port, and waits until it is ready.
     pub async fn gateway_at(&self, port: u16) -> Process {
-        let (process, health) = self.start_gateway(&[], None, port);
-        self.ready(&process, health).await;
+        let process = self.start_gateway(&[], None, port);
+        self.ready(&process).await;
         process
     }
 
     /// Starts a gateway that may never become ready, such as one whose journal is lost.
     pub fn gateway_unready(&self) -> Process {
-        self.start_gateway(&[], None, free_port()).0
+        self.start_gateway(&[], None, free_port())
     }
 
-    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>, port: u16) -> (Process, u16) {
+    fn start_gateway(&self, flags: &[&str], kubeconfig: Option<&Path>, port: u16) -> Process {
         let health = free_port();
         let mut args: Vec<String> = ["gateway", "--log-format", "text"].map(str::to_owned).to_vec();
         args.extend([
@@ -174,14 +176,8 @@ impl<'a> System<'a> {
         ]);
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);
-        let process = Process::start(
-            &self.program,
-            &args,
-            &config,
-            self.log_file("gateway"),
-            format!("http://127.0.0.1:{port}"),
-        );
-        (process, health)
+        let urls = [port, health].map(|port| format!("http://127.0.0.1:{port}"));
+        Process::start(&self.program, &args, &config, self.log_file("gateway"), urls)
     }
 
     /// Starts a controller with short delays. It is ready when it leads; see [`System::leading`].
@@ -216,11 +212,11 @@ impl<'a> System<'a> {
         }
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.controller_kubeconfig(self.cluster), Path::to_owned);
-        Process::start(&self.program, &args, &config, self.log_file("controller"), String::new())
+        Process::start(&self.program, &args, &config, self.log_file("controller"), Default::default())
     }
 
-    async fn ready(&self, process: &Process, health: u16) {
-        let url = format!("http://127.0.0.1:{health}/readyz");
+    async fn ready(&self, process: &Process) {
+        let url = format!("{}/readyz", process.health);
         let ready = until(Duration::from_secs(40), || async {
             self.http.get(&url).send().await.is_ok_and(|r| r.status().is_success())
         });

@@ -99,6 +99,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.users = report.source.map_or(0, |s| count(s.user_count()));
     status.active_users = report.source.map_or(0, |s| count(s.active_count()));
     status.groups = report.source.map_or(0, |s| count(s.group_count()));
+    status.ignored_groups = report.source.map_or(0, |s| count(s.ignored().len()));
     status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
     status.tokens = client::tokens(report.tokens, client);
     status.tolerances = client::tolerances(client);
@@ -184,8 +185,12 @@ fn summary(report: &SourceReport<'_>) -> String {
         return format!("nothing pushed yet: let the provider push to {}{suspended}", report.url);
     };
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let ignored = match source.ignored().len() {
+        0 => String::new(),
+        n => format!(" ({n} ignored)"),
+    };
     format!(
-        "{}, {} active, {}{suspended}",
+        "{}, {} active, {}{ignored}{suspended}",
         number(count(source.user_count()), "user", "users"),
         source.active_count(),
         number(count(source.group_count()), "group", "groups")
