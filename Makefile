@@ -11,7 +11,7 @@ SCRIPTS = $(shell git ls-files '*.sh') .ci/run
 # Many tests wait for a real cluster's clock, not for a processor.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help build lint test demo bench cluster crds audit
+.PHONY: help build lint test demo bench cluster docs crds audit
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,7 @@ lint: ## Format, clippy, licences and sources of dependencies, shell scripts, th
 
 test: ## All tests, on a real control plane (built once, about 7 minutes on two cores)
 	@tests/cluster/build.sh >/dev/null
+	@tests/clients/build.sh >/dev/null
 	$(CARGO) test --locked
 
 demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=name: on your cluster; KEEP=1: stay up)
@@ -42,6 +43,9 @@ bench: ## Figures, each beside its floor of the same run: a table, and target/be
 cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster/kubeconfig
 	@echo "KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig; programs in $$(tests/cluster/build.sh)"
 	@tests/cluster/run.sh --stay target/cluster
+
+docs: ## Write docs/conformance.md from the requirements and the tests
+	ROLECALL_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test it conformance::
 
 crds: ## Write crds/ from the types
 	$(CARGO) run --locked --quiet --bin rolecall -- crds --dir crds

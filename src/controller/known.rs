@@ -52,9 +52,8 @@ impl Engine {
 
     /// Makes the directory that is seen the one in which only known groups count.
     pub(super) fn show_known(&mut self) {
-        let hiding = self.ignored.iter().filter(|(_, groups)| !groups.is_empty());
         let mut directory = self.seen.state.clone();
-        for (name, groups) in hiding {
+        for (name, groups) in &self.ignored {
             if directory.source(name).is_some_and(|source| source.ignored() != groups) {
                 directory = Arc::new(directory.ignoring(name, groups));
             }

@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Unauthenticated { token: bool },
     /// The resource has no such method.
     Method(&'static [Method]),
+    /// Too often; again after so many seconds.
+    TooMany(u32),
     /// Not now; again after so many seconds.
     Later(u32, &'static str),
     /// The journal gave no answer.
@@ -113,6 +115,10 @@ impl Failure {
                 let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
                 let detail = format!("only {} here", allowed.join(", "));
                 error(&ScimError::new(405, detail)).with(header::ALLOW, allowed.join(", "))
+            }
+            Failure::TooMany(seconds) => {
+                let detail = format!("too many requests: again in {seconds} s");
+                error(&ScimError::new(429, detail)).with(header::RETRY_AFTER, seconds.to_string())
             }
             Failure::Later(seconds, detail) => retry(seconds, detail),
             Failure::Journal(failed) => match failed {

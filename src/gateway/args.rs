@@ -42,6 +42,12 @@ pub struct Args {
     /// The largest page of a list.
     #[arg(long, env = "ROLECALL_MAX_PAGE", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub max_page: u64,
+    /// How many requests a second one source may make, on average; four times as many at once. Who makes more is answered 429. 0: no limit.
+    #[arg(long, env = "ROLECALL_SOURCE_RATE", default_value_t = 5_000)]
+    pub source_rate: u32,
+    /// How many requests a second one address may make without a good token, on average; four times as many at once. 0: no limit.
+    #[arg(long, env = "ROLECALL_STRANGER_RATE", default_value_t = 50)]
+    pub stranger_rate: u32,
     /// A file with at least 32 random bytes, the same for all replicas: with it, a list that a client reads by cursors goes on after a restart and
     /// at another replica. Without it cursors die with the process.
     #[arg(long, env = "ROLECALL_CURSOR_KEY")]
@@ -91,6 +97,8 @@ impl Args {
             request_timeout: self.request_timeout,
             body_timeout: self.arrival_timeout,
             max_requests: self.max_requests,
+            source_rate: self.source_rate,
+            stranger_rate: self.stranger_rate,
             cursor_key: key.transpose()?,
         })
     }
@@ -124,4 +132,44 @@ impl Args {
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     Duration::try_from(span).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, Error> {
+        let cli = Cli::try_parse_from(std::iter::once("gateway").chain(flags.iter().copied()));
+        cli.unwrap_or_else(|error| panic!("{error}")).args.settings(true)
+    }
+
+    #[test]
+    fn a_public_url_has_no_query() {
+        assert_eq!(
+            settings(&["--public-url=https://x.example/a"]).unwrap().public_url,
+            "https://x.example/a"
+        );
+        for wrong in ["--public-url=https://x.example/?a=b", "--public-url=https://x.example/#a"] {
+            assert!(matches!(settings(&[wrong]), Err(Error::PublicUrl)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_key_is_a_file() {
+        assert_eq!(settings(&[]).unwrap().cursor_key, None);
+        let file = std::env::temp_dir().join(format!("rolecall-key-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&file, [7; 40]).unwrap();
+        let flag = format!("--cursor-key={}", file.display());
+        assert_eq!(settings(&[&flag]).unwrap().cursor_key, Some(vec![7; 40]));
+        std::fs::remove_file(&file).unwrap();
+        assert!(matches!(settings(&[&flag]), Err(Error::CursorKey(_))));
+    }
 }

@@ -5,8 +5,8 @@
 //!                                                              '--> Journal::read --> list, render --> answer
 //! ```
 //!
-//! Pure: `route`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `usage`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
-//! `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
+//! Pure: `route`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
+//! `usage` and `rate` (what is counted), `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
 //!
 //! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
 //! of nothing, is answered only when the directory that it was judged by is proven to be the newest.
@@ -23,6 +23,7 @@ mod keeper;
 mod list;
 mod members;
 mod metrics;
+mod rate;
 mod render;
 mod route;
 mod serve;
@@ -52,6 +53,7 @@ use crate::ops::shutdown::Shutdown;
 use crate::scim::bulk::MAX_PAYLOAD;
 use crate::scim::schema::Limits;
 use cursor::Cursors;
+use rate::Rates;
 use tokens::Sources;
 use usage::Usage;
 
@@ -74,6 +76,10 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How many requests are worked on at once.
     pub max_requests: usize,
+    /// How many requests a second one source may make; 0: no limit.
+    pub source_rate: u32,
+    /// How many requests a second without a good token one address may make; 0: no limit.
+    pub stranger_rate: u32,
     /// What cursors are sealed with; none: with something that dies with the process.
     pub cursor_key: Option<Vec<u8>>,
 }
@@ -89,6 +95,8 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
             max_requests: 2048,
+            source_rate: 5_000,
+            stranger_rate: 50,
             cursor_key: None,
         }
     }
@@ -117,6 +125,7 @@ pub struct Gateway {
     journal: ArcSwapOption<Journal<Directory>>,
     cursors: Arc<Cursors>,
     usage: Usage,
+    rates: Rates,
     requests: Semaphore,
     /// In KiB.
     bodies: Semaphore,
@@ -135,6 +144,7 @@ impl Gateway {
             bodies: Semaphore::new(BODIES.max(settings.max_body).div_ceil(1024) + 1),
             long: Semaphore::new(LONG_WORK),
             usage: Usage::default(),
+            rates: Rates::new(settings.source_rate, settings.stranger_rate),
             metrics: Metrics::default(),
             journal: ArcSwapOption::empty(),
             settings,
@@ -194,6 +204,14 @@ pub enum Error {
     ExpectHead(String),
 }
 
+/// Without TLS a gateway serves on loopback addresses only, unless it is told otherwise (RFC 7644 §7.2).
+fn check_readable(address: std::net::SocketAddr, allowed: bool) -> Result<(), Error> {
+    match allowed || address.ip().is_loopback() {
+        true => Ok(()),
+        false => Err(Error::Plain(address.to_string())),
+    }
+}
+
 /// Runs until the process should end. Requests in flight are answered first.
 ///
 /// # Errors
@@ -203,9 +221,7 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
     let tls = args.tls().map_err(Error::Tls)?;
     let listener = server::bind(&args.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::Listen(args.listen.clone(), error))?;
-    if tls.is_none() && !args.insecure_http && !address.ip().is_loopback() {
-        return Err(Error::Plain(address.to_string()));
-    }
+    check_readable(address, tls.is_some() || args.insecure_http)?;
     let sources = Sources::default();
     let gateway = Arc::new(Gateway::new(args.settings(tls.is_some())?, sources.clone())?);
     let (watch, synced) = sources::Watch::new(&args, client.clone(), sources);

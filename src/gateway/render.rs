@@ -28,6 +28,7 @@ pub(super) struct Rendered<'a> {
     projection: &'a Projection,
     groups: bool,
     members: Option<&'a RoaringBitmap>,
+    shows_display: bool,
 }
 
 impl<'a> View<'a> {
@@ -71,6 +72,7 @@ impl<'a> View<'a> {
             projection,
             groups: wanted && kind == ResourceKind::User && !self.source.groups_of(resource.n).is_empty(),
             members: (wanted && kind == ResourceKind::Group).then(|| self.source.members(resource.n)),
+            shows_display: projection.names("members", "display"),
         }
     }
 
@@ -129,7 +131,12 @@ impl Rendered<'_> {
     }
 
     fn member(&self, n: u32) -> Option<Value> {
-        let member = self.view.member(n)?;
+        let mut member = self.view.member(n)?;
+        if !self.shows_display
+            && let Some(member) = member.as_object_mut()
+        {
+            member.shift_remove("display");
+        }
         if self.projection.is_all() {
             return Some(member);
         }

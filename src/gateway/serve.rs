@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::answer::{Answer, Failure};
 use super::asker::Asker;
+use super::rate::Peer;
 use super::route::{self, Route};
 use super::tokens::{Served, bearer};
 use super::version::Condition;
@@ -73,9 +74,18 @@ impl Gateway {
         let _permit = self.requests.try_acquire().map_err(|_| busy())?;
         let (parts, body) = request.into_parts();
         let base = route::base(&self.settings.public_url, self.settings.tls, &parts.uri, &parts.headers, &source);
+        let peer = parts.extensions.get::<Peer>().copied();
+        let peer = peer.unwrap_or(Peer(std::net::Ipv4Addr::UNSPECIFIED.into()));
         let served = match route.is_public() {
-            true => None,
-            false => Some(self.authenticate(&source, &parts)?),
+            true => {
+                self.rates.stranger(peer).map_err(Failure::TooMany)?;
+                None
+            }
+            false => {
+                let (served, token) = self.authenticate(&source, &parts, peer)?;
+                self.rates.source(&served.name).map_err(Failure::TooMany)?;
+                Some((served, token))
+            }
         };
         if route == Route::Me {
             return Err(ScimError::new(501, "/Me is not supported: who provisions is no user").into());
@@ -111,11 +121,14 @@ impl Gateway {
         answer
     }
 
-    fn authenticate(&self, source: &str, parts: &Parts) -> Result<(Arc<Served>, Arc<str>), Failure> {
+    fn authenticate(&self, source: &str, parts: &Parts, peer: Peer) -> Result<(Arc<Served>, Arc<str>), Failure> {
         let token = bearer(&parts.headers);
         self.sources.authenticate(source, token, Timestamp::now()).ok_or_else(|| {
             self.metrics.unauthenticated();
-            Failure::Unauthenticated { token: token.is_some() }
+            match self.rates.stranger(peer) {
+                Ok(()) => Failure::Unauthenticated { token: token.is_some() },
+                Err(wait) => Failure::TooMany(wait),
+            }
         })
     }
 

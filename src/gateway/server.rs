@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Error;
+use super::rate::Peer;
 use super::tls::Tls;
 use crate::ops::shutdown::{self, Shutdown};
 
@@ -57,9 +58,9 @@ pub async fn run(listener: TcpListener, tls: Option<Tls>, router: Router, mut en
             place = places.clone().acquire_owned() => place.map_err(io::Error::other)?,
             () = shutdown::wait(&mut end) => break,
         };
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // too many open files, or a client that was gone at once: neither ends the server
                     tracing::warn!(%error, "a connection was not accepted");
@@ -69,7 +70,8 @@ pub async fn run(listener: TcpListener, tls: Option<Tls>, router: Router, mut en
             },
             () = shutdown::wait(&mut end) => break,
         };
-        let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
+        let router = router.clone().layer(Extension(Peer(from.ip())));
+        let (tls, watcher) = (tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             connection(stream, tls, router, watcher, timeouts).await;
             drop(place);

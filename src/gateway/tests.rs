@@ -1,10 +1,12 @@
 //! The service as clients see it, over a journal in memory.
 
 mod bulk;
+mod conformance;
 mod drift;
 mod groups;
 mod lists;
 mod measure;
+mod model;
 mod protocol;
 mod replay;
 mod server;

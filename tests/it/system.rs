@@ -173,6 +173,7 @@ impl<'a> System<'a> {
             format!("--namespace={}", self.installed.namespace),
             format!("--class={}", self.installed.class),
             "--proof-interval=5s".to_owned(),
+            "--source-rate=0".to_owned(), // load is what some tests are about
         ]);
         args.extend(flags.iter().map(|f| (*f).to_owned()));
         let config = kubeconfig.map_or_else(|| self.installed.gateway_kubeconfig(self.cluster), Path::to_owned);

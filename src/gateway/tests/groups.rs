@@ -17,10 +17,7 @@ async fn members_come_and_go() {
     let one = format!("/Groups/{group}");
     let got = okta.get(&one).await;
     let location = format!("http://scim.example/scim/v2/okta/Users/{ada}");
-    assert_eq!(
-        got.body["members"],
-        json!([{"value": ada, "display": "ada", "type": "User", "$ref": location}])
-    );
+    assert_eq!(got.body["members"], json!([{"value": ada, "type": "User", "$ref": location}]));
 
     let more = okta.patch(&one, add(&[&ada, &bob])).await;
     assert_eq!((more.status, more.body["members"].as_array().unwrap().len()), (200, 2));

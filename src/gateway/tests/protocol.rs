@@ -159,6 +159,35 @@ async fn too_much_at_once_is_for_later() {
 }
 
 #[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let settings = Settings {
+        source_rate: 2,
+        stranger_rate: 1,
+        ..Settings::default()
+    };
+    let okta = Client::over(&store().await, settings).await;
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(okta.get("/Users").await.status);
+    }
+    assert_eq!((&statuses[..8], statuses[9]), (&[200; 8][..], 429), "{statuses:?}");
+    let got = okta.get("/Users").await;
+    assert_eq!((got.error(), got.header("retry-after")), ((429, ""), "1"));
+    assert_eq!(okta.entra().get("/Users").await.status, 200, "another source is not kept waiting");
+    let stranger = Client {
+        token: "wrong".to_owned(),
+        ..okta.entra()
+    };
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(stranger.get("/Users").await.status);
+    }
+    assert_eq!((&statuses[..4], statuses[5]), (&[401; 4][..], 429), "{statuses:?}");
+    assert_eq!(stranger.get("/ServiceProviderConfig").await.status, 429);
+    assert_eq!(okta.entra().get("/Users").await.status, 200, "who has a token is no stranger");
+}
+
+#[tokio::test]
 async fn a_journal_that_is_not_there_or_lost_answers_nothing() {
     let store = store().await;
     let okta = Client::over(&store, Settings::default()).await;

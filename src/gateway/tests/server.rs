@@ -92,11 +92,19 @@ impl Certificate {
     }
 
     async fn connect(&self, address: std::net::SocketAddr) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        self.connect_by(address, rustls::ALL_VERSIONS).await
+    }
+
+    async fn connect_by(
+        &self,
+        address: std::net::SocketAddr,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let stream = TcpStream::connect(address).await?;
@@ -130,4 +138,26 @@ async fn a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
     let mut nothing = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(5), silent.read_to_end(&mut nothing)).await;
     assert!(read.is_ok(), "a handshake that never comes");
+}
+
+#[tokio::test]
+async fn tls_1_2_is_spoken_and_plain_http_only_where_nobody_reads_along() {
+    let certificate = Certificate::new("versions");
+    let tls = Tls::load(certificate.folder.join("tls.crt"), certificate.folder.join("tls.key")).unwrap();
+    let (address, _end, _server) = start(Some(tls)).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = certificate.connect_by(address, &[version]).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        assert!(ask(&mut stream).await.ends_with("done"));
+    }
+    // Who speaks no TLS is not answered.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), plain.read_to_end(&mut answer)).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    // And without a certificate nobody from elsewhere is served at all.
+    let check = |address: &str, allowed: bool| crate::gateway::check_readable(address.parse().unwrap(), allowed).is_ok();
+    assert!(!check("0.0.0.0:8443", false) && !check("[::]:8443", false) && !check("192.0.2.1:8443", false));
+    assert!(check("127.0.0.1:8443", false) && check("[::1]:8443", false) && check("0.0.0.0:8443", true));
 }

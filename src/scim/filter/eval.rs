@@ -55,6 +55,8 @@ enum Operand {
     Bool(bool),
     Number(Number),
     Exact(String),
+    /// A resource's URL: by its endpoint and id, whatever stands before (RFC 7643 §2.4).
+    Place(String),
     Folded(String),
     Time(Timestamp, String),
     /// For attributes that no schema knows: text without case, and "true" for true.
@@ -223,6 +225,10 @@ fn is_empty(value: &Value) -> bool {
 fn holds(op: Op, value: &Value, operand: &Operand) -> bool {
     match (value, operand) {
         (Value::String(text), Operand::Exact(literal)) => text_holds(op, text, literal),
+        (Value::String(text), Operand::Place(literal)) => match op {
+            Op::Eq | Op::Ne => text_holds(op, place(text), place(literal)),
+            _ => text_holds(op, text, literal),
+        },
         (Value::String(text), Operand::Folded(literal) | Operand::Loose(literal)) => text_holds(op, &fold(text), literal),
         (Value::String(text), Operand::Time(time, raw)) => match op.searches() {
             true => text_holds(op, text, raw),
@@ -238,6 +244,12 @@ fn holds(op: Op, value: &Value, operand: &Operand) -> bool {
         // Values of different types are not identical.
         _ => op == Op::Ne,
     }
+}
+
+/// `Users/x` of any URL of that resource.
+fn place(url: &str) -> &str {
+    let mut slashes = url.rmatch_indices('/').skip(1);
+    slashes.next().map_or(url.trim_start_matches('/'), |(at, _)| &url[at + 1..])
 }
 
 fn text_holds(op: Op, text: &str, literal: &str) -> bool {
@@ -442,6 +454,7 @@ fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, liter
             None => Err(unfit()),
         },
         (Type::String, Literal::String(text)) if !attribute.case_exact => Ok(Operand::Folded(fold(text))),
+        (Type::Reference, Literal::String(text)) if attribute.name == "$ref" => Ok(Operand::Place(text.clone())),
         (Type::String | Type::Reference | Type::Binary, Literal::String(text)) => Ok(Operand::Exact(text.clone())),
         _ => Err(unfit()),
     }

@@ -242,10 +242,12 @@ pub(crate) fn finish(kind: ResourceKind, attributes: &mut Map<String, Value>) ->
     if name.contains(char::is_control) {
         return Err(ScimError::invalid_value(format!("{required} must not hold control characters")));
     }
-    let used = attributes
+    // What the resource type does not list is kept all the same, and stands in none (RFC 7643 §3).
+    let used = kind
+        .extensions()
         .iter()
-        .filter(|(key, value)| key.contains(':') && value.is_object())
-        .map(|(key, _)| key.as_str());
+        .map(|schema| schema.id)
+        .filter(|urn| attributes.contains_key(*urn));
     let schemas: Value = std::iter::once(kind.schema().id).chain(used).collect();
     attributes.shift_remove("schemas");
     attributes.shift_insert(0, "schemas".into(), schemas);

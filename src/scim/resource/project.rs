@@ -93,6 +93,12 @@ impl Projection {
         }
     }
 
+    /// Whether this part of an attribute is asked for by name: what is returned on request is not returned otherwise.
+    pub fn names(&self, attribute: &str, part: &str) -> bool {
+        let parts = self.only.as_ref().and_then(|only| only.parts.get(&attribute.to_ascii_lowercase()));
+        parts.is_some_and(|tree| tree.parts.contains_key(&part.to_ascii_lowercase()))
+    }
+
     /// Whether everything is answered.
     pub fn is_all(&self) -> bool {
         *self == Projection::default()

@@ -152,7 +152,9 @@ pub const GROUP: Schema = Schema {
                 string("value", "The member's id.").exact().immutable(),
                 reference("$ref", &["User", "Group"], "The member's URL.").immutable(),
                 string("type", "User or Group.").canonical(&["User", "Group"]).immutable(),
-                string("display", "The member's name for display.").read_only(),
+                string("display", "The member's name for display; returned where it is asked for by name.")
+                    .read_only()
+                    .request(),
             ],
             "The members: users, and groups whose members count too.",
         )
@@ -281,6 +283,13 @@ impl Attribute {
     const fn always(self) -> Attribute {
         Attribute {
             returned: Returned::Always,
+            ..self
+        }
+    }
+
+    const fn request(self) -> Attribute {
+        Attribute {
+            returned: Returned::Request,
             ..self
         }
     }
