@@ -2,7 +2,7 @@
 //! and `rolecall controller` with the tokens of their ServiceAccounts, and measures each figure beside its floor: what a bare client gets from the
 //! same API server in the same run. It prints a table, and writes the rows to `target/bench/*.json`.
 //!
-//! `ONLY=revocation,users,journal,etcd` measures some of them. `FSYNC=1` makes etcd durable on disk (its default here is not to wait for the disk).
+//! `ONLY=revocation,users,scim,journal,etcd` measures some of them. `FSYNC=1` makes etcd durable on disk (its default here is not to wait for the disk).
 
 mod bare;
 #[path = "../tests/it/cluster.rs"]
@@ -20,6 +20,7 @@ mod provider;
 mod queue;
 mod report;
 mod revocation;
+mod scim;
 #[path = "../tests/it/system.rs"]
 mod system;
 mod users;
@@ -60,11 +61,18 @@ async fn main() {
     if wanted("users") {
         report.write("users", users::measure(&system, &gateway).await);
     }
-    // What follows asks the API server alone.
+    let large = match wanted("scim") {
+        true => Some(scim::Large::seed(&system, &gateway).await),
+        false => None,
+    };
+    // What follows needs neither of them.
     for mut process in [gateway, controller] {
         process.signal("TERM");
         let ended = process.ended(Duration::from_secs(30));
         assert!(ended, "a process of ours does not end: {}", process.log());
+    }
+    if let Some(large) = large {
+        report.write("scim", large.measure(&system).await);
     }
     if wanted("journal") {
         report.write("journal", journal::measure(&cluster).await);

@@ -1,5 +1,6 @@
 //! The fold: how one event changes the directory. Total and deterministic: every process that read the same batches holds the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -127,6 +128,7 @@ impl Source {
             kind,
             name: name_in(kind, attributes),
             external_id: external_id_in(attributes),
+            emails: emails_in(kind, attributes),
             active: active_in(kind, attributes),
             attributes: Attributes::new(attributes),
             created: at.time,
@@ -201,6 +203,7 @@ impl Source {
                 after.name_since = at.index;
             }
             after.external_id = external_id_in(&attributes);
+            after.emails = emails_in(after.kind, &attributes);
             after.active = active_in(after.kind, &attributes);
             after.attributes = Attributes::new(&attributes);
             self.unindex(&before);
@@ -308,6 +311,9 @@ impl Source {
         if let Some(external_id) = &resource.external_id {
             self.external_ids.insert((external_id.clone(), resource.n));
         }
+        for email in resource.emails.iter() {
+            self.emails.insert((email.clone(), resource.n));
+        }
     }
 
     fn unindex(&mut self, resource: &Resource) {
@@ -325,6 +331,9 @@ impl Source {
         }
         if let Some(external_id) = &resource.external_id {
             self.external_ids.remove(&(external_id.clone(), resource.n));
+        }
+        for email in resource.emails.iter() {
+            self.emails.remove(&(email.clone(), resource.n));
         }
     }
 
@@ -393,6 +402,16 @@ fn name_in(kind: Kind, attributes: &Map<String, Value>) -> Arc<str> {
 
 fn external_id_in(attributes: &Map<String, Value>) -> Option<Arc<str>> {
     attributes.get("externalId").and_then(Value::as_str).map(Into::into)
+}
+
+fn emails_in(kind: Kind, attributes: &Map<String, Value>) -> Arc<[Arc<str>]> {
+    let emails = attributes.get("emails").filter(|_| kind == Kind::User).and_then(Value::as_array);
+    let values = emails
+        .into_iter()
+        .flatten()
+        .filter_map(|email| email.get("value").and_then(Value::as_str));
+    let folded: BTreeSet<String> = values.map(fold).collect();
+    folded.into_iter().map(Arc::from).collect()
 }
 
 /// Only `false` disables: absent is active.

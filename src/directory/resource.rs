@@ -48,6 +48,8 @@ pub struct Resource {
     pub name: Arc<str>,
     /// The provider's own id, if it sends one.
     pub external_id: Option<Arc<str>>,
+    /// A user's e-mail addresses, folded, each once.
+    pub emails: Arc<[Arc<str>]>,
     /// A user that may be granted something: `active` is true or absent. Always true for groups.
     pub active: bool,
     /// The attributes: no `id`, `meta`, `groups` or `members`.

@@ -31,6 +31,7 @@ pub struct Source {
     pub(super) user_names: Names,
     pub(super) group_names: Names,
     pub(super) external_ids: OrdSet<(Arc<str>, u32)>,
+    pub(super) emails: OrdSet<(Arc<str>, u32)>,
     pub(super) users: Arc<RoaringBitmap>,
     pub(super) active: Arc<RoaringBitmap>,
     pub(super) groups: Arc<RoaringBitmap>,
@@ -57,6 +58,7 @@ impl Source {
             user_names: OrdSet::new(),
             group_names: OrdSet::new(),
             external_ids: OrdSet::new(),
+            emails: OrdSet::new(),
             users: Arc::default(),
             active: Arc::default(),
             groups: Arc::default(),
@@ -138,6 +140,25 @@ impl Source {
             .range((key.clone(), 0)..=(key, u32::MAX))
             .map(|(_, n)| *n)
             .filter(|n| of_kind.contains(*n) && !self.ignored.contains(*n))
+    }
+
+    /// The users with that folded e-mail address, in order of creation.
+    pub fn users_by_email(&self, folded: &str) -> impl Iterator<Item = u32> + use<'_> {
+        let key: Arc<str> = folded.into();
+        self.emails.range((key.clone(), 0)..=(key, u32::MAX)).map(|(_, n)| *n)
+    }
+
+    /// The users, or the groups that count, whose folded name begins so.
+    pub fn by_prefix<'a>(&'a self, kind: Kind, folded: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let names = match kind {
+            Kind::User => &self.user_names,
+            Kind::Group => &self.group_names,
+        };
+        names
+            .range((Arc::from(folded), i64::MIN, 0)..)
+            .take_while(move |(name, ..)| name.starts_with(folded))
+            .map(|(_, _, n)| *n)
+            .filter(|n| !self.ignored.contains(*n))
     }
 
     /// The groups of exactly that displayName, the one that bears it longest first.

@@ -104,7 +104,7 @@ pub(super) fn list<'a>(
 /// Whether answering the query means to judge or order many resources one by one.
 pub(super) fn is_long(kinds: &[ResourceKind], query: &ListQuery) -> bool {
     let members = kinds.contains(&ResourceKind::Group) && query.projection(ResourceKind::Group).wants("members");
-    let judged = |filter: &crate::scim::Filter| kinds.iter().any(|kind| filter.keys(*kind).is_empty());
+    let judged = |filter: &crate::scim::Filter| kinds.iter().any(|kind| filter.keys(*kind).is_empty()); // a prefix may be short
     members || query.sort.is_some() || query.filter.as_ref().is_some_and(judged)
 }
 
@@ -131,6 +131,9 @@ fn find(
         for (key, text) in filter.keys(*of) {
             candidates &= look_up(view, *of, key, text);
         }
+        for (_, text) in filter.prefixes(*of) {
+            candidates &= view.source.by_prefix(kind(*of), &fold(text)).collect::<RoaringBitmap>();
+        }
         let meta = filter.paths().iter().any(|path| path.name.eq_ignore_ascii_case("meta"));
         found |= select(view, &candidates, &matcher, meta, expired)?;
     }
@@ -149,6 +152,7 @@ fn look_up(view: View, of: ResourceKind, key: Key, text: &str) -> RoaringBitmap 
         (Key::DisplayName, ResourceKind::User) => source.of_kind(kind(of)).clone(),
         (Key::Related, ResourceKind::Group) => by_id().map_or_else(RoaringBitmap::new, |n| source.groups_of(n).clone()),
         (Key::Related, ResourceKind::User) => source.all_members(by_id().into_iter()),
+        (Key::Email, _) => source.users_by_email(&fold(text)).collect(),
     }
 }
 

@@ -228,3 +228,50 @@ async fn a_cursor_is_refused_where_it_does_not_belong() {
     );
     assert!(okta.get("/Users?count=2").await.body.get("nextCursor").is_none(), "unasked");
 }
+
+#[tokio::test]
+async fn an_index_gives_what_a_scan_gives() {
+    let okta = Client::new().await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let emails =
+            json!([{"value": format!("U{}@corp.example", n % 7), "type": "work"}, {"value": format!("home-{n}@x"), "type": "home"}]);
+        let user = json!({"userName": format!("Team-{}-User-{n}", n % 3), "externalId": format!("x{}", n % 5), "emails": emails});
+        ids.push(okta.post("/Users", user).await.id());
+    }
+    okta.patch(
+        &format!("/Users/{}", ids[0]),
+        json!([{"op": "replace", "path": "emails[type eq \"home\"].value", "value": "moved@x"}]),
+    )
+    .await;
+    okta.delete(&format!("/Users/{}", ids[1])).await;
+    let team: Vec<&str> = ids[2..9].iter().map(String::as_str).collect();
+    let group = okta.group("Team A", &team).await;
+    okta.group("Team B", &[&group]).await;
+    let check = async |path: &str, filter: &str, expected: usize| {
+        let found = okta.get(&format!("{path}?filter={filter}&count=100")).await;
+        let scanned = okta.get(&format!("{path}?filter=not (not ({filter}))&count=100")).await;
+        assert_eq!(found.body["Resources"], scanned.body["Resources"], "{filter}");
+        assert_eq!(found.body["totalResults"], json!(expected), "{filter}");
+    };
+    check("/Users", "userName sw \"TEAM-1\"", 12).await;
+    check("/Users", "userName sw \"team-1-user-1\" and emails.value co \"corp\"", 4).await;
+    check("/Users", "userName sw \"\"", 39).await;
+    check("/Users", "emails eq \"u3@corp.example\"", 6).await;
+    check("/Users", "emails.value eq \"HOME-0@x\"", 0).await;
+    check("/Users", "emails.value eq \"moved@x\"", 1).await;
+    check("/Users", "emails[value eq \"u3@corp.example\" and type eq \"work\"]", 6).await;
+    check("/Users", "emails[type eq \"home\" and value eq \"u3@corp.example\"]", 0).await;
+    check("/Users", "emails[value eq \"u1@corp.example\" or type eq \"home\"]", 39).await;
+    check("/Users", "externalId eq \"x2\" and userName sw \"team\"", 8).await;
+    check("/Users", "emails.value eq \"home-1@x\"", 0).await;
+    check("/Users", &format!("groups.value eq \"{group}\" and userName sw \"team-2\""), 3).await;
+    check("/Groups", "displayName sw \"team\"", 2).await;
+    check(
+        "/Groups",
+        &format!("displayName sw \"team a\" and members.value eq \"{}\"", ids[3]),
+        1,
+    )
+    .await;
+    check("", "userName sw \"team-0\" or displayName sw \"team a\"", 15).await;
+}

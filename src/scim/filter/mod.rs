@@ -77,6 +77,8 @@ pub enum Key {
     DisplayName,
     /// A group's member, or a user's group, by id.
     Related,
+    /// One of a user's e-mail addresses, to be looked up by [`super::fold`].
+    Email,
 }
 
 impl Filter {
@@ -96,24 +98,47 @@ impl Filter {
         match self {
             Filter::And(parts) => parts.iter().for_each(|part| part.collect_keys(kind, keys)),
             Filter::Compare(path, Op::Eq, Literal::String(text)) => keys.extend(key_of(kind, path).map(|key| (key, text.as_str()))),
-            // `members[value eq "x"]` is `members.value eq "x"`; only that, as more terms bind to one element.
+            // An element with this value, and whatever else is asked of it, is an element with this value.
             Filter::Element(path, inner) if path.sub.is_none() => {
-                if let Filter::Compare(part, Op::Eq, Literal::String(text)) = &**inner
-                    && part.urn.is_none()
-                    && part.sub.is_none()
-                {
-                    let whole = AttrPath {
-                        sub: Some(part.name.clone()),
-                        ..path.clone()
-                    };
-                    keys.extend(
-                        key_of(kind, &whole)
-                            .filter(|key| *key == Key::Related)
-                            .map(|key| (key, text.as_str())),
-                    );
+                let terms = match &**inner {
+                    Filter::And(parts) => parts.as_slice(),
+                    one => std::slice::from_ref(one),
+                };
+                for term in terms {
+                    if let Filter::Compare(part, Op::Eq, Literal::String(text)) = term
+                        && part.urn.is_none()
+                        && part.sub.is_none()
+                    {
+                        let whole = AttrPath {
+                            sub: Some(part.name.clone()),
+                            ..path.clone()
+                        };
+                        let key = key_of(kind, &whole).filter(|key| matches!(key, Key::Related | Key::Email));
+                        keys.extend(key.map(|key| (key, text.as_str())));
+                    }
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The beginnings of names that an ordered index can look up: the comparisons with `sw` that must all hold.
+    pub fn prefixes(&self, kind: ResourceKind) -> Vec<(Key, &str)> {
+        match self {
+            Filter::And(parts) => parts.iter().flat_map(|part| part.prefixes(kind)).collect(),
+            Filter::Compare(path, Op::Sw, Literal::String(text)) => {
+                let ordered = |key: &Key| match key {
+                    Key::UserName => true,
+                    Key::DisplayName => kind == ResourceKind::Group,
+                    _ => false,
+                };
+                key_of(kind, path)
+                    .filter(ordered)
+                    .map(|key| (key, text.as_str()))
+                    .into_iter()
+                    .collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -136,6 +161,7 @@ fn key_of(kind: ResourceKind, path: &AttrPath) -> Option<Key> {
         ("externalId", None) => Some(Key::ExternalId),
         ("displayName", None) => Some(Key::DisplayName),
         (name, None | Some("value")) if name == kind.relation() => Some(Key::Related),
+        ("emails", None | Some("value")) => Some(Key::Email),
         _ => None,
     }
 }

@@ -342,7 +342,15 @@ fn what_an_index_answers() {
     );
     check(Group, "members[value eq \"u\"]", &[(Key::Related, "u")]);
     check(Group, "members[type eq \"u\"]", &[]);
-    check(User, "emails[value eq \"u\"]", &[]);
+    check(User, "emails[value eq \"u\"]", &[(Key::Email, "u")]);
+    check(User, "emails[type eq \"work\" and value eq \"u\"]", &[(Key::Email, "u")]);
+    check(User, "emails[type eq \"work\" or value eq \"u\"]", &[]);
+    check(User, "emails eq \"u\"", &[(Key::Email, "u")]);
+    check(User, "emails.type eq \"u\"", &[]);
+    let begins = |kind, text: &str, expected: &[(Key, &str)]| assert_eq!(Filter::parse(text).unwrap().prefixes(kind), expected, "{text}");
+    begins(User, "userName sw \"a\" and displayName sw \"b\"", &[(Key::UserName, "a")]);
+    begins(Group, "displayName sw \"b\"", &[(Key::DisplayName, "b")]);
+    begins(User, "id sw \"a\" or userName sw \"a\"", &[]);
     check(User, "userName eq \"a\" or id eq \"1\"", &[]);
     check(User, "not (userName eq \"a\")", &[]);
     check(User, "userName sw \"a\"", &[]);
