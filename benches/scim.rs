@@ -66,9 +66,9 @@ impl Large {
                 users.push(id.expect("a location").to_owned());
             }
         }
-        let of = |range: &[String]| range.iter().map(String::as_str).collect::<Vec<_>>();
-        let group = provider.group("everybody", &of(&users[..MEMBERS])).await;
-        let small = provider.group("few", &of(&users[..10])).await;
+        let all: Vec<&str> = users.iter().map(String::as_str).collect();
+        let group = provider.group("everybody", &all[..MEMBERS]).await;
+        let small = provider.group("few", &all[..10]).await;
         eprintln!(
             "seeded {USERS} users and a group of {MEMBERS} in {:.1} s",
             begun.elapsed().as_secs_f64()

@@ -42,6 +42,10 @@ pub struct ScimSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub known_groups: Option<String>,
+    /// Extension schemas that the provider's resources use beside the enterprise extension. They are published under `/Schemas` and `/ResourceTypes` to who has a token of this source, and values of another type are refused. What is not declared is kept all the same, and told in the condition `SchemaDrift`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub schema: Vec<ExtensionSchema>,
     /// Which namespaces' RoleMappings may use this source. Absent: none (ClusterRoleMappings always may). An empty `selector` means every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
@@ -113,6 +117,125 @@ pub struct Example {
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "maxProperties": 32})
+}
+
+/// An extension schema (RFC 7643 §3.3).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtensionSchema {
+    /// The URN: the key of the extension's object in a resource.
+    #[schemars(
+        length(min = 5, max = 256),
+        pattern(r"^[uU][rR][nN]:[A-Za-z0-9][-A-Za-z0-9]*:[-A-Za-z0-9._:]*[-A-Za-z0-9_]$")
+    )]
+    pub id: String,
+    /// A name for people.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// What it is for.
+    #[schemars(length(min = 1, max = 512))]
+    pub description: String,
+    /// What it extends.
+    #[serde(default)]
+    pub resource_type: ExtendedType,
+    /// Every resource of that type is expected to have it. One without it is taken all the same, and told in the condition `SchemaDrift`.
+    #[serde(default)]
+    pub required: bool,
+    /// Its attributes.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub attributes: Vec<ExtensionAttribute>,
+}
+
+/// What an extension extends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum ExtendedType {
+    #[default]
+    User,
+    Group,
+}
+
+/// An attribute of an extension (RFC 7643 §7).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtensionAttribute {
+    /// Its name.
+    #[schemars(length(min = 1, max = 128), pattern(r"^[A-Za-z$][-A-Za-z0-9_$]*$"))]
+    pub name: String,
+    /// Its data type.
+    #[serde(default, rename = "type")]
+    pub type_: AttributeType,
+    /// Whether it is a list.
+    #[serde(default)]
+    pub multi_valued: bool,
+    /// Every resource with the extension is expected to have it. One without it is taken all the same, and told in the condition `SchemaDrift`.
+    #[serde(default)]
+    pub required: bool,
+    /// Whether case matters when its strings are compared, as clients are told.
+    #[serde(default)]
+    pub case_exact: bool,
+    /// Suggested values; others are allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 256)))]
+    pub canonical_values: Vec<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub description: String,
+    /// For `complex`: its parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub sub_attributes: Vec<SubAttribute>,
+}
+
+/// A part of a complex attribute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubAttribute {
+    /// Its name.
+    #[schemars(length(min = 1, max = 128), pattern(r"^[A-Za-z$][-A-Za-z0-9_$]*$"))]
+    pub name: String,
+    /// Its data type; not `complex`.
+    #[serde(default, rename = "type")]
+    pub type_: SimpleType,
+    /// Whether it is a list.
+    #[serde(default)]
+    pub multi_valued: bool,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub description: String,
+}
+
+/// A data type (RFC 7643 §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub enum AttributeType {
+    #[default]
+    String,
+    Boolean,
+    Decimal,
+    Integer,
+    DateTime,
+    Binary,
+    Reference,
+    Complex,
+}
+
+/// A data type other than `complex`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub enum SimpleType {
+    #[default]
+    String,
+    Boolean,
+    Decimal,
+    Integer,
+    DateTime,
+    Binary,
+    Reference,
 }
 
 /// Which namespaces' RoleMappings may use the source.

@@ -239,6 +239,7 @@ impl Asker<'_> {
             source: self.served.name.clone(),
             uid: self.served.uid.clone(),
             request: self.request.clone(),
+            extensions: self.served.extensions.clone(),
         }
     }
 

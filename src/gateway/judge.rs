@@ -13,6 +13,7 @@ use super::tokens::Served;
 use super::version::Condition;
 use crate::directory::{Directory, Event, FailingToken, Kind, Resource, Source, merge};
 use crate::scim::patch::Op;
+use crate::scim::schema::Extensions;
 use crate::scim::{Body, Drift, ResourceKind, ScimError, Seen, fold, patch, resource};
 
 /// How many members one event names: with eleven characters each it stays below what a batch may hold.
@@ -27,6 +28,8 @@ pub(super) struct Asked {
     pub(super) uid: Arc<str>,
     /// The request's id, for the record.
     pub(super) request: Arc<str>,
+    /// The extension schemas of the source.
+    pub(super) extensions: Arc<Extensions>,
 }
 
 /// One write.
@@ -163,7 +166,7 @@ impl<'a> Ground<'a> {
             kind: step.kind,
         };
         match &step.write {
-            Write::Create { id, body, members } => at.create(*id, body, members),
+            Write::Create { id, body, members } => at.create(*id, body, members, &step.seen),
             Write::Replace { id, body, members } => at.replace(at.find(id, &step.condition)?, body, members, &step.seen),
             Write::Patch { id, ops } => at.patch(at.find(id, &step.condition)?, ops, &step.seen),
             Write::Delete { id } => at.delete(at.find(id, &step.condition)?),
@@ -222,8 +225,10 @@ struct At<'a> {
 }
 
 impl At<'_> {
-    fn create(&self, id: Uuid, body: &Body, members: &Named) -> Found {
-        self.check_unique(None, &body.attributes)?;
+    fn create(&self, id: Uuid, body: &Body, members: &Named, seen: &Seen) -> Found {
+        let mut attributes = body.attributes.clone();
+        self.asked.extensions.check(self.kind, &mut attributes, seen)?;
+        self.check_unique(None, &attributes)?;
         let n = self.source.next_n();
         let members: Vec<u32> = match self.kind {
             ResourceKind::User => Vec::new(),
@@ -235,7 +240,7 @@ impl At<'_> {
             kind: kind(self.kind),
             id,
             n,
-            attributes: body.attributes.clone(),
+            attributes,
             members: members[..first].to_vec(),
             request: self.asked.request.to_string(),
         }];
@@ -246,7 +251,8 @@ impl At<'_> {
     fn replace(&self, resource: &Resource, body: &Body, members: &Named, seen: &Seen) -> Found {
         let old = resource.attributes.to_map();
         // Read once more over what is there now: what a PUT leaves out may stay.
-        let new = resource::replace(self.kind, &old, &Value::Object(body.attributes.clone()))?.attributes;
+        let mut new = resource::replace(self.kind, &old, &Value::Object(body.attributes.clone()))?.attributes;
+        self.asked.extensions.check(self.kind, &mut new, seen)?;
         self.check_unique(Some(resource), &new)?;
         for (urn, _) in old.iter().filter(|(key, value)| value.is_object() && key.contains(':')) {
             if !new.contains_key(urn) {
@@ -263,7 +269,8 @@ impl At<'_> {
     fn patch(&self, resource: &Resource, ops: &[Op], seen: &Seen) -> Found {
         let old = resource.attributes.to_map();
         let mut edit = Edit::new(self.source, resource.n);
-        let new = patch::apply(self.kind, &resource.id.to_string(), &old, ops, &mut edit, seen)?;
+        let mut new = patch::apply(self.kind, &resource.id.to_string(), &old, ops, &mut edit, seen)?;
+        self.asked.extensions.check(self.kind, &mut new, seen)?;
         self.check_unique(Some(resource), &new)?;
         Ok(self.change(resource, &old, &new, edit))
     }

@@ -5,7 +5,7 @@
 //!                                                              '--> Journal::read --> list, render --> answer
 //! ```
 //!
-//! Pure: `route`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
+//! Pure: `route`, `extensions`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
 //! `usage` and `rate` (what is counted), `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
 //!
 //! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
@@ -17,6 +17,7 @@ mod asker;
 mod bounds;
 mod bulk;
 mod cursor;
+mod extensions;
 mod health;
 mod judge;
 mod keeper;

@@ -17,14 +17,15 @@ use super::answer::{Answer, Failure};
 use super::asker::Asker;
 use super::rate::Peer;
 use super::route::{self, Route};
-use super::tokens::{Served, bearer};
+use super::tokens::bearer;
 use super::version::Condition;
 use super::{Gateway, bounds};
 use crate::directory::Directory;
 use crate::journal::Journal;
 use crate::scim::query::list_response;
+use crate::scim::schema::Extensions;
 use crate::scim::tolerance::Tolerance;
-use crate::scim::{ScimError, Seen, schema};
+use crate::scim::{Drift, ScimError, Seen, schema};
 
 /// Bodies from this size on are read apart, so that they keep nobody waiting.
 const LONG_BODY: usize = 256 * 1024;
@@ -76,17 +77,18 @@ impl Gateway {
         let base = route::base(&self.settings.public_url, self.settings.tls, &parts.uri, &parts.headers, &source);
         let peer = parts.extensions.get::<Peer>().copied();
         let peer = peer.unwrap_or(Peer(std::net::Ipv4Addr::UNSPECIFIED.into()));
-        let served = match route.is_public() {
-            true => {
+        let token = bearer(&parts.headers);
+        let served = self.sources.authenticate(&source, token, Timestamp::now());
+        match &served {
+            Some((served, _)) => self.rates.source(&served.name).map_err(Failure::TooMany)?,
+            None => {
                 self.rates.stranger(peer).map_err(Failure::TooMany)?;
-                None
+                if !route.is_public() {
+                    self.metrics.unauthenticated();
+                    return Err(Failure::Unauthenticated { token: token.is_some() });
+                }
             }
-            false => {
-                let (served, token) = self.authenticate(&source, &parts, peer)?;
-                self.rates.source(&served.name).map_err(Failure::TooMany)?;
-                Some((served, token))
-            }
-        };
+        }
         if route == Route::Me {
             return Err(ScimError::new(501, "/Me is not supported: who provisions is no user").into());
         }
@@ -103,8 +105,13 @@ impl Gateway {
             return Err(ScimError::invalid_syntax("the URL's query cannot be read").into());
         };
         let get = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        if route.is_public() {
+            // What a source declares is for who has a token of it; what all have is for everybody.
+            let extensions = served.map(|(served, _)| served.extensions.clone()).unwrap_or_default();
+            return discover(&base, &route, get("filter").is_some(), self.settings.limits(), &extensions);
+        }
         let Some((served, token)) = served else {
-            return discover(&base, &route, get("filter").is_some(), self.settings.limits());
+            return Err(Failure::Unauthenticated { token: token.is_some() });
         };
         let asker = Asker {
             gateway: self,
@@ -115,21 +122,13 @@ impl Gateway {
             seen: Seen::default(),
         };
         let answer = asker.answer(route, &parts, body, &parameters).await;
+        asker
+            .seen
+            .forget(|drift, path| drift == Drift::UnknownAttribute && asker.served.extensions.knows(path));
         self.usage
             .note(&asker.served.name, &token, Timestamp::now(), &asker.seen, &asker.request);
         self.metrics.seen(&asker.served.name, &asker.seen);
         answer
-    }
-
-    fn authenticate(&self, source: &str, parts: &Parts, peer: Peer) -> Result<(Arc<Served>, Arc<str>), Failure> {
-        let token = bearer(&parts.headers);
-        self.sources.authenticate(source, token, Timestamp::now()).ok_or_else(|| {
-            self.metrics.unauthenticated();
-            match self.rates.stranger(peer) {
-                Ok(()) => Failure::Unauthenticated { token: token.is_some() },
-                Err(wait) => Failure::TooMany(wait),
-            }
-        })
     }
 
     /// The body as JSON, within bounds. It is read only once the asker is known.
@@ -190,18 +189,23 @@ impl Gateway {
     }
 }
 
-fn discover(base: &str, route: &Route, filtered: bool, limits: schema::Limits) -> Result<Answer, Failure> {
+fn discover(base: &str, route: &Route, filtered: bool, limits: schema::Limits, extensions: &Extensions) -> Result<Answer, Failure> {
     if filtered {
         return Err(ScimError::new(403, "this endpoint takes no filter").into());
     }
     let all = |list: Vec<Value>| Answer::json(200, &list_response(list.len() as u64, 1, list));
-    let one = |found: Option<Value>| Answer::json(200, &found.ok_or_else(|| ScimError::new(404, "there is no such thing"))?);
+    let one = |list: Vec<Value>, is: &dyn Fn(&str) -> bool| {
+        let found = list.into_iter().find(|one| one["id"].as_str().is_some_and(is));
+        Answer::json(200, &found.ok_or_else(|| ScimError::new(404, "there is no such thing"))?)
+    };
+    let schemas = || [schema::schemas(base), extensions.schemas(base)].concat();
+    let types = || schema::resource_types(base, extensions);
     match route {
         Route::Config => Answer::json(200, &schema::service_provider_config(base, limits)),
-        Route::Schemas(None) => all(schema::schemas(base)),
-        Route::Schemas(Some(urn)) => one(schema::schema(base, urn)),
-        Route::ResourceTypes(None) => all(schema::resource_types(base)),
-        Route::ResourceTypes(Some(name)) => one(schema::resource_type(base, name)),
+        Route::Schemas(None) => all(schemas()),
+        Route::Schemas(Some(urn)) => one(schemas(), &|id| id.eq_ignore_ascii_case(urn)),
+        Route::ResourceTypes(None) => all(types()),
+        Route::ResourceTypes(Some(name)) => one(types(), &|id| id == name),
         _ => Err(ScimError::new(404, "there is no such endpoint").into()),
     }
 }

@@ -19,6 +19,7 @@ use crate::api::conditions::JOURNAL_ROLLED_BACK;
 use crate::api::source::{JournalRef, Token};
 use crate::api::{ScimSource, ScimSourceSpec};
 use crate::directory::FailingToken;
+use crate::scim::schema::Extensions;
 
 /// The deadline of one GET.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -88,6 +89,7 @@ impl Unusable {
 struct Known {
     uid: String,
     tokens: Vec<Token>,
+    extensions: Arc<Extensions>,
     journal: Option<JournalRef>,
     rolled_back: bool,
 }
@@ -183,12 +185,13 @@ impl Watch {
         let name = source.name_any();
         match source.0 {
             Ok(source) => {
-                let ScimSourceSpec { class, push, .. } = source.spec;
+                let ScimSourceSpec { class, push, schema, .. } = source.spec;
                 (class.unwrap_or_default() == self.class).then(|| {
                     let status = source.status.unwrap_or_default();
                     let known = Known {
                         uid: source.metadata.uid.unwrap_or_default(),
                         tokens: push.tokens,
+                        extensions: Arc::new(super::extensions::of(&schema)),
                         rolled_back: status
                             .conditions
                             .iter()
@@ -284,6 +287,7 @@ impl Watch {
                 uid: source.uid.as_str().into(),
                 tokens,
                 failing,
+                extensions: source.extensions.clone(),
             }
         });
         self.served.set(served);
@@ -355,6 +359,7 @@ impl Sources {
             uid: Arc::from(uid),
             tokens: tokens.into_iter().collect(),
             failing: Vec::new(),
+            extensions: Arc::default(),
         }]);
         sources
     }

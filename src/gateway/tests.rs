@@ -3,6 +3,7 @@
 mod bulk;
 mod conformance;
 mod drift;
+mod extensions;
 mod failures;
 mod groups;
 mod lists;

@@ -10,6 +10,7 @@ use ring::digest;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::directory::FailingToken;
+use crate::scim::schema::Extensions;
 
 /// The shortest token that is accepted.
 pub const SHORTEST: usize = 32;
@@ -62,6 +63,8 @@ pub struct Served {
     pub tokens: Vec<Credential>,
     /// Those that cannot be used, for the admin to see.
     pub failing: Vec<FailingToken>,
+    /// The extension schemas that are declared for it.
+    pub extensions: Arc<Extensions>,
 }
 
 /// The sources that are served now.
@@ -131,6 +134,7 @@ mod tests {
             uid: "u".into(),
             tokens,
             failing: Vec::new(),
+            extensions: Arc::default(),
         };
         sources.set([
             served(

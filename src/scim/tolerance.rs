@@ -183,6 +183,12 @@ impl Seen {
         self.0.drift.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets what is no drift after all.
+    pub fn forget(&self, which: impl Fn(Drift, &str) -> bool) {
+        let mut noted = self.0.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|(drift, path)| !which(*drift, path));
+    }
+
     /// Notes what another part of the request had.
     pub fn also(&self, other: &Seen) {
         self.0.tolerated.fetch_or(other.0.tolerated.load(Relaxed), Relaxed);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Attribute, ENTERPRISE_USER, GROUP, Mutability, ResourceKind, Returned, Schema, Type, USER, Uniqueness};
+use super::{Attribute, ENTERPRISE_USER, Extensions, GROUP, Mutability, ResourceKind, Returned, Schema, Type, USER, Uniqueness};
 use crate::scim::bulk::MAX_OPERATIONS;
 use crate::scim::query::CURSOR_TIMEOUT;
 
@@ -25,25 +25,14 @@ pub fn schemas(base: &str) -> Vec<Value> {
         .collect()
 }
 
-/// One schema by its URN in any case, for `GET /Schemas/{urn}`.
-pub fn schema(base: &str, urn: &str) -> Option<Value> {
-    let found = [&USER, &GROUP, &ENTERPRISE_USER]
-        .into_iter()
-        .find(|schema| schema.id.eq_ignore_ascii_case(urn))?;
-    Some(render_schema(found, base))
-}
-
-/// Every resource type, for `GET /ResourceTypes`.
-pub fn resource_types(base: &str) -> Vec<Value> {
-    ResourceKind::ALL.into_iter().map(|kind| render_type(kind, base)).collect()
-}
-
-/// One resource type by its name, for `GET /ResourceTypes/{name}`.
-pub fn resource_type(base: &str, name: &str) -> Option<Value> {
-    ResourceKind::ALL
-        .into_iter()
-        .find(|kind| kind.name() == name)
-        .map(|kind| render_type(kind, base))
+/// Every resource type, for `GET /ResourceTypes`, with the extensions that are declared.
+pub fn resource_types(base: &str, extensions: &Extensions) -> Vec<Value> {
+    let render = |kind: ResourceKind| {
+        let mut shown = render_type(kind, base);
+        extensions.extend(kind, &mut shown);
+        shown
+    };
+    ResourceKind::ALL.into_iter().map(render).collect()
 }
 
 /// `GET /ServiceProviderConfig`: always complete, because authentik falls back to PUT for all when one sub-field is missing.
@@ -152,7 +141,7 @@ fn render_attribute(attribute: &Attribute) -> Value {
     Value::Object(out)
 }
 
-fn type_name(kind: Type) -> &'static str {
+pub(super) fn type_name(kind: Type) -> &'static str {
     match kind {
         Type::String => "string",
         Type::Boolean => "boolean",

@@ -1,6 +1,7 @@
 //! What SCIM attributes there are, as data, and where a path leads. `core` holds the tables, `discovery` renders them; no resource is judged here.
 
 mod core;
+mod declared;
 mod discovery;
 #[cfg(test)]
 mod tests;
@@ -8,7 +9,8 @@ mod tests;
 use crate::scim::path::AttrPath;
 
 pub use core::{COMMON, ENTERPRISE_USER, GROUP, USER};
-pub use discovery::{Limits, resource_type, resource_types, schema, schemas, service_provider_config};
+pub use declared::{Declared, Extension, Extensions};
+pub use discovery::{Limits, resource_types, schemas, service_provider_config};
 
 /// The URN of the core User schema.
 pub const USER_URN: &str = "urn:ietf:params:scim:schemas:core:2.0:User";

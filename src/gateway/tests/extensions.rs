@@ -1,0 +1,106 @@
+//! Extension schemas that a source declares.
+
+use super::*;
+use crate::api::source::ExtensionSchema;
+use crate::directory::Event;
+
+const URN: &str = "urn:example:corp:2.0:User";
+const CORE: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+
+async fn declared() -> Client {
+    let okta = Client::new().await;
+    let schema: ExtensionSchema = serde_json::from_value(json!({
+        "id": URN, "name": "Corp", "description": "What the company adds.", "attributes": [
+            {"name": "badge", "type": "integer"}, {"name": "costCode", "required": true},
+            {"name": "desk", "type": "complex", "subAttributes": [{"name": "floor", "type": "integer"}]},
+        ],
+    }))
+    .unwrap();
+    let served = okta.gateway.sources.all().into_iter().map(|served| {
+        let mut served = served.as_ref().clone();
+        if *served.name == *"okta" {
+            served.extensions = Arc::new(super::super::extensions::of(std::slice::from_ref(&schema)));
+        }
+        served
+    });
+    okta.gateway.sources.set(served.collect::<Vec<_>>());
+    okta
+}
+
+#[tokio::test]
+async fn what_is_declared_is_published_to_who_has_a_token() {
+    let okta = declared().await;
+    let listed = |got: &Got, key: &str| got.body["Resources"].as_array().unwrap().iter().any(|one| one[key] == json!(URN));
+    assert!(listed(&okta.get("/Schemas").await, "id"));
+    let schema = okta.get(&format!("/Schemas/{URN}")).await;
+    assert_eq!((schema.status, &schema.body["attributes"][1]["required"]), (200, &json!(true)));
+    let kind = okta.get("/ResourceTypes/User").await;
+    assert_eq!(kind.body["schemaExtensions"][1], json!({"schema": URN, "required": false}));
+    assert_eq!(okta.get("/ResourceTypes/Group").await.body.get("schemaExtensions"), None);
+    for stranger in [
+        okta.entra(),
+        Client {
+            token: "nobody".into(),
+            ..okta.clone()
+        },
+    ] {
+        assert!(!listed(&stranger.get("/Schemas").await, "id"));
+        assert_eq!(stranger.get(&format!("/Schemas/{URN}")).await.error(), (404, ""));
+    }
+}
+
+#[tokio::test]
+async fn a_resource_is_held_to_what_is_declared() {
+    let okta = declared().await;
+    let user = |extension: Value| json!({"schemas": [CORE, URN], "userName": "ada", URN: extension});
+    let refused = okta.post("/Users", user(json!({"badge": "seven"}))).await;
+    assert_eq!(refused.error(), (400, "invalidValue"));
+    let made = okta
+        .post("/Users", user(json!({"BADGE": 7, "costCode": "x", "desk": {"floor": 3}})))
+        .await;
+    assert_eq!((made.status, &made.body["schemas"]), (201, &json!([CORE, URN])));
+    assert_eq!(made.body[URN], json!({"badge": 7, "costCode": "x", "desk": {"floor": 3}}));
+    let path = format!("/Users/{}", made.id());
+    let index = okta.index();
+    let same = okta
+        .put(&path, user(json!({"costCode": "x", "badge": 7, "desk": {"floor": 3}})))
+        .await;
+    assert_eq!((same.status, okta.index()), (200, index));
+    let patch = |value: Value| json!([{"op": "replace", "path": format!("{URN}:badge"), "value": value}]);
+    assert_eq!(okta.patch(&path, patch(json!(true))).await.error(), (400, "invalidValue"));
+    assert_eq!(okta.patch(&path, patch(json!(8))).await.body[URN]["badge"], json!(8));
+    for (filter, found) in [
+        ("badge gt 7", 1),
+        ("badge eq 7", 0),
+        ("desk.floor eq 3", 1),
+        ("costCode eq \"X\"", 1),
+        ("badge pr", 1),
+    ] {
+        let got = okta.get(&format!("/Users?filter={URN}:{filter}&sortBy={URN}:badge")).await;
+        assert_eq!(got.body["totalResults"], json!(found), "{filter}");
+    }
+    // Declared, it is no drift; what is not, and what is expected and missing, is.
+    okta.put(&path, user(json!({"badge": 7, "other": 1}))).await;
+    let news = okta
+        .gateway
+        .usage
+        .pending("okta")
+        .news("okta", &crate::directory::Client::default());
+    let Some(Event::ClientSeen { drift, .. }) = news else {
+        panic!("{news:?}")
+    };
+    let drift: Vec<String> = drift.iter().map(|one| format!("{} {}", one.drift.name(), one.attribute)).collect();
+    assert_eq!(
+        drift,
+        [
+            format!("UnknownAttribute {URN}:other"),
+            format!("WrongType {URN}:badge"),
+            format!("MissingAttribute {URN}:costCode")
+        ]
+    );
+    assert_eq!(
+        okta.entra().post("/Users", user(json!({"badge": "seven"}))).await.status,
+        201,
+        "another source declares nothing"
+    );
+}
