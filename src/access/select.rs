@@ -122,7 +122,7 @@ fn candidates<'a>(filter: &'a GroupFilter, source: &'a Source) -> Box<dyn Iterat
             .parse()
             .ok()
             .and_then(|id| source.by_id(&id))
-            .filter(|group| group.kind == Kind::Group);
+            .filter(|group| group.kind == Kind::Group && !source.ignored().contains(group.n));
         return Box::new(group.into_iter());
     }
     if let Some(external_id) = &filter.external_id {

@@ -23,22 +23,11 @@ pub struct CompiledSource {
     pub username: Expression,
     /// Which namespaces' RoleMappings may use it.
     pub allowed: Option<AllowedNamespaces>,
-    /// Which of its groups count; none: all.
-    pub known_groups: Option<GroupFilter>,
     /// Holds new grants to its people.
     pub suspend: bool,
 }
 
 impl CompiledSource {
-    /// Of these groups, those that count for nothing.
-    pub fn ignored(&self, source: &Source, groups: impl Iterator<Item = u32>) -> RoaringBitmap {
-        let Some(known) = &self.known_groups else {
-            return RoaringBitmap::new();
-        };
-        let group = |n: &u32| source.get(*n).filter(|resource| resource.kind == Kind::Group);
-        groups.filter(|n| group(n).is_some_and(|group| !known.matches(group))).collect()
-    }
-
     /// Compiles a source and checks its examples. One that fails is frozen: its people get nothing new, and lose nothing by it.
     pub fn of(object: &ScimSource) -> Result<Self, Refusal> {
         let meta = &object.metadata;
@@ -60,13 +49,8 @@ impl CompiledSource {
             );
             return Err(Refusal::new("ExampleMismatch", message));
         }
-        let known_groups = object
-            .spec
-            .known_groups
-            .as_deref()
-            .map(|text| GroupFilter::of("spec.knownGroups", text));
+        known_groups(object)?;
         Ok(Self {
-            known_groups: known_groups.transpose()?,
             name: name.as_str().into(),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
@@ -75,4 +59,19 @@ impl CompiledSource {
             suspend: object.spec.suspend,
         })
     }
+}
+
+/// Which of the source's groups count; none: all. Apart from the rest of the spec: what is wrong there makes no group count that did not.
+pub fn known_groups(object: &ScimSource) -> Result<Option<GroupFilter>, Refusal> {
+    let text = object.spec.known_groups.as_deref();
+    text.map(|text| GroupFilter::of("spec.knownGroups", text)).transpose()
+}
+
+/// Of these groups, those that count for nothing.
+pub fn ignored(known: Option<&GroupFilter>, source: &Source, groups: impl Iterator<Item = u32>) -> RoaringBitmap {
+    let Some(known) = known else {
+        return RoaringBitmap::new();
+    };
+    let group = |n: &u32| source.get(*n).filter(|resource| resource.kind == Kind::Group);
+    groups.filter(|n| group(n).is_some_and(|group| !known.matches(group))).collect()
 }

@@ -338,7 +338,7 @@ pub struct ToleranceStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftStatus {
-    /// `UnknownAttribute` (kept and returned all the same), `WrongType` and `MissingAttribute` (refused), or `MissingExtension` (a PUT left it out).
+    /// `UnknownAttribute` (kept and returned all the same), `WrongType` (refused), `MissingAttribute` (refused if the RFC requires it, taken if only `spec.schema` does), or `MissingExtension` (a PUT left it out).
     #[serde(rename = "type")]
     #[schemars(length(max = 63))]
     pub type_: String,

@@ -57,6 +57,7 @@ impl Engine {
                 None => {
                     let moved = self.usernames.forget(&name);
                     self.people_changed(&name, None, moved);
+                    self.evaluate_unread();
                 }
                 Some(None) => {
                     let moved = self.names_of(&name, None);
@@ -238,6 +239,7 @@ impl Engine {
             }
             self.evaluate_users_of(&name);
         }
+        self.evaluate_unread();
         self.statuses_soon();
     }
 
@@ -333,6 +335,15 @@ impl Engine {
                 _ => return (None, String::new(), 0),
             },
         };
+        let compiled = compiled.and_then(|mapping| match self.unread_source(&mapping) {
+            None => Ok(mapping),
+            Some(name) => Err(Refusal::new(
+                "SourceUnread",
+                format!(
+                    "it is not known which groups of the source {name} count: its ScimSource is not there, or spec.knownGroups is wrong. Nothing is granted or taken away until it is, but whom a provider disables or deletes loses access"
+                ),
+            )),
+        });
         (
             Some(compiled),
             meta.uid.clone().unwrap_or_default(),

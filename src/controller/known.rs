@@ -6,12 +6,15 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::engine::Engine;
+use crate::access::key::MappingKey;
+use crate::access::mapping::Mapping;
+use crate::access::source::{ignored, known_groups};
 use crate::directory::{Change, Kind, What};
 
 impl Engine {
     /// Hides the groups that do not count in the directory as it is seen now, and says which came to count or count no longer since that index.
     pub(super) fn hide_groups(&mut self, since: i64) -> BTreeMap<Arc<str>, RoaringBitmap> {
-        let names: Vec<Arc<str>> = self.sources.keys().cloned().collect();
+        let names: Vec<Arc<str>> = self.ignored.keys().cloned().collect();
         let mut moved = BTreeMap::new();
         for name in names {
             let changes = self.seen.state.source(&name).and_then(|source| source.changes_since(since));
@@ -24,30 +27,49 @@ impl Engine {
         moved
     }
 
-    /// Looks again at the groups that changed, or at all, and says which moved. Of a source whose spec is wrong everything stays as it was.
+    /// Looks again at the groups that changed, or at all, and says which moved. While nobody knows which of a source's groups count, because the
+    /// object is not there or its filter is wrong, everything stays as it was.
     pub(super) fn hide_groups_of(&mut self, name: &Arc<str>, changes: Option<&[Change]>) -> RoaringBitmap {
-        let directory = self.seen.state.clone();
-        let (Some(source), Some(Ok(compiled))) = (directory.source(name), self.sources.get(name)) else {
+        let object = self.world.sources.get(name);
+        let object = object.filter(|object| object.spec.class.clone().unwrap_or_default() == self.args.class);
+        let Some(Ok(known)) = object.map(known_groups) else {
             return RoaringBitmap::new();
         };
-        let before = self.ignored.get(name).cloned().unwrap_or_default();
-        if compiled.known_groups.is_none() && before.is_empty() {
-            return before;
-        }
+        let directory = self.seen.state.clone();
+        let before = self.ignored.entry(name.clone()).or_default();
+        let Some(source) = directory.source(name).filter(|_| known.is_some() || !before.is_empty()) else {
+            return RoaringBitmap::new();
+        };
         let all = source.of_kind(Kind::Group);
         let looked: RoaringBitmap = match changes {
-            None => all | &before,
+            None => all | &*before,
             Some(changes) => changes
                 .iter()
                 .filter(|change| change.kind == Kind::Group && !matches!(change.what, What::Members { .. }))
                 .map(|change| change.n)
                 .collect(),
         };
-        let ignored = compiled.ignored(source, looked.iter());
-        let after = (&before - &looked) | &ignored;
-        let moved = (&before ^ &after) & all;
-        self.ignored.insert(name.clone(), after);
+        let after = (&*before - &looked) | ignored(known.as_ref(), source, looked.iter());
+        let moved = (&*before ^ &after) & all;
+        *before = after;
         moved
+    }
+
+    /// A source of the mapping of which this term does not know yet which of its groups count. Until it does nothing of the mapping may change: a group
+    /// that does not count could take a name from one that does.
+    pub(super) fn unread_source<'a>(&self, mapping: &'a Mapping) -> Option<&'a str> {
+        let unread = |name: &&Arc<str>| !self.ignored.contains_key(*name) && self.seen.state.source(name).is_some();
+        mapping.sources.iter().find(unread).map(AsRef::as_ref)
+    }
+
+    /// Looks again at the mappings that could not be read, or not be used, so far.
+    pub(super) fn evaluate_unread(&mut self) {
+        let unread = self
+            .owners
+            .iter()
+            .filter(|(_, owner)| owner.mapping.is_none() && !owner.uid.is_empty());
+        let unread: Vec<MappingKey> = unread.map(|(key, _)| key.clone()).collect();
+        unread.iter().for_each(|key| self.evaluate(key));
     }
 
     /// Makes the directory that is seen the one in which only known groups count.

@@ -161,7 +161,7 @@ impl Source {
         known
     }
 
-    /// A request for that user succeeded.
+    /// What was to be done is done, or the provider has said otherwise.
     fn settle(&mut self, n: u32) -> bool {
         self.client.rejected.contains_key(&n) && Arc::make_mut(&mut self.client).rejected.remove(&n).is_some()
     }
@@ -171,7 +171,6 @@ impl Source {
             return false;
         };
         self.last_event = Some(at.time);
-        self.settle(n);
         let moved = before.kind == Kind::Group && self.change_members(at, n, add, remove);
         let (old, attributes) = if patch.is_empty() {
             (Map::new(), Map::new())
@@ -208,6 +207,9 @@ impl Source {
             after.attributes = Attributes::new(&attributes);
             self.unindex(&before);
             self.index(&after);
+            if !after.active || patch.contains_key("active") {
+                self.settle(n);
+            }
             let disabled = before.active && !after.active;
             self.record(at, n, after.kind, What::Attributes, disabled);
         }

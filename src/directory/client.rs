@@ -51,10 +51,12 @@ pub struct Rejected {
 impl Client {
     pub(super) fn seen(&mut self, tokens: &[TokenUse], tolerated: &[Counted], drift: &[Drifted]) {
         for token in tokens {
-            if self.tokens.len() < MAX_TOKENS || self.tokens.contains_key(&*token.name) {
-                let hour = self.tokens.entry(token.name.as_str().into()).or_insert(token.hour);
-                *hour = token.hour.max(*hour);
+            let oldest = self.tokens.iter().min_by_key(|(_, hour)| **hour).map(|(name, _)| name.clone());
+            if let Some(oldest) = oldest.filter(|_| self.tokens.len() >= MAX_TOKENS && !self.tokens.contains_key(&*token.name)) {
+                self.tokens.remove(&oldest);
             }
+            let hour = self.tokens.entry(token.name.as_str().into()).or_insert(token.hour);
+            *hour = token.hour.max(*hour);
         }
         for counted in tolerated {
             let requests = self.tolerated.entry(counted.name.as_str().into()).or_default();
@@ -72,6 +74,11 @@ impl Client {
             };
             self.drift.insert(key, seen);
         }
+    }
+
+    /// Whether it is known that the user's de-provisioning was refused; with as many users as are remembered, one more is not.
+    pub fn is_rejected(&self, n: u32) -> bool {
+        self.rejected.contains_key(&n) || self.rejected.len() >= MAX_REJECTED
     }
 
     pub(super) fn reject(&mut self, n: u32, rejected: Rejected) {

@@ -56,7 +56,7 @@ pub enum Event {
         /// What it was answered, without anything that it said.
         reason: String,
     },
-    /// A later request for that user succeeded, and changed nothing.
+    /// A later request for that user that speaks of `active` succeeded, and changed nothing.
     DeprovisionSettled {
         /// The source's name.
         source: String,

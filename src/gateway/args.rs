@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, Settings, server, tls};
+use super::{CursorKey, Error, Settings, server, tls};
 use crate::journal::Known;
 
 /// How the gateway runs.
@@ -99,7 +99,7 @@ impl Args {
             max_requests: self.max_requests,
             source_rate: self.source_rate,
             stranger_rate: self.stranger_rate,
-            cursor_key: key.transpose()?,
+            cursor_key: key.transpose()?.map(CursorKey),
         })
     }
 
@@ -164,11 +164,13 @@ mod tests {
 
     #[test]
     fn a_cursor_key_is_a_file() {
-        assert_eq!(settings(&[]).unwrap().cursor_key, None);
+        assert!(settings(&[]).unwrap().cursor_key.is_none());
         let file = std::env::temp_dir().join(format!("rolecall-key-{}", uuid::Uuid::new_v4()));
         std::fs::write(&file, [7; 40]).unwrap();
         let flag = format!("--cursor-key={}", file.display());
-        assert_eq!(settings(&[&flag]).unwrap().cursor_key, Some(vec![7; 40]));
+        let read = settings(&[&flag]).unwrap();
+        assert_eq!(read.cursor_key.as_ref().map(|key| key.0.clone()), Some(vec![7; 40]));
+        assert!(!format!("{read:?}").contains("7, 7"), "it is a secret");
         std::fs::remove_file(&file).unwrap();
         assert!(matches!(settings(&[&flag]), Err(Error::CursorKey(_))));
     }

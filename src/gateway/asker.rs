@@ -19,11 +19,13 @@ use super::list::{self, Begin};
 use super::members::Named;
 use super::render::View;
 use super::route::Route;
+use super::serve::Long;
 use super::tokens::Served;
 use super::version::{Condition, version};
 use crate::directory::{Directory, Resource, Source};
 use crate::journal::Verdict;
 use crate::scim::bulk::Bulk;
+use crate::scim::patch::Active;
 use crate::scim::{Body, ListQuery, Projection, ResourceKind, ScimError, Seen, patch, resource};
 
 /// A group with more members is answered with 204 to a PATCH, unless `attributes` says what is wanted.
@@ -77,18 +79,19 @@ impl Asker<'_> {
                 self.bulk(Bulk::parse(&value)?).await
             }
             (Route::One(kind, id), method @ (Method::PUT | Method::PATCH)) => {
-                let projection = Projection::parse(kind, attributes, excluded)?;
                 let most = self.gateway.settings.max_body;
-                match self.gateway.body(parts, body, most, &self.seen).await {
-                    Ok(value) if method == Method::PUT => self.replace(kind, id, value, projection).await,
-                    Ok(value) => self.patch(kind, id, value, projection, attributes.is_some()).await,
+                let projection = Projection::parse(kind, attributes, excluded);
+                match (self.gateway.body(parts, body, most, &self.seen).await, projection) {
+                    (Ok(value), Err(error)) => self.misunderstood(kind, id, error, Active::of(&value)).await,
+                    (Ok(value), Ok(projection)) if method == Method::PUT => self.replace(kind, id, value, projection).await,
+                    (Ok(value), Ok(projection)) => self.patch(kind, id, value, projection, attributes.is_some()).await,
                     // Nobody knows what it was to say.
-                    Err(Failure::Scim(error)) => self.misunderstood(kind, id, error, true).await,
-                    Err(failure) => Err(failure),
+                    (Err(Failure::Scim(error)), _) => self.misunderstood(kind, id, error, Active::MayDisable).await,
+                    (Err(failure), _) => Err(failure),
                 }
             }
             (Route::One(kind, id), Method::DELETE) => {
-                let step = self.step(kind, Write::Delete { id }, false);
+                let step = self.step(kind, Write::Delete { id }, Active::Unsaid);
                 self.write(step, Projection::default(), None).await
             }
             (Route::One(kind, id), _) => self.get(kind, id, Projection::parse(kind, attributes, excluded)?).await,
@@ -144,51 +147,51 @@ impl Asker<'_> {
                 .transpose()?;
             Answer::written(200, |out| page.write(out, next.as_deref(), query.cursor.is_some()))
         };
-        self.gateway.work(long, find).await?
+        self.gateway.work(Long::read(long), find).await?
     }
 
     async fn create(&self, kind: ResourceKind, value: Value, projection: Projection) -> Result<Answer, Failure> {
         let (body, members) = self.read(kind, value).await?;
         let id = Uuid::new_v4();
-        let step = self.step(kind, Write::Create { id, body, members }, false);
+        let step = self.step(kind, Write::Create { id, body, members }, Active::Unsaid);
         self.write(step, projection, None).await
     }
 
     async fn replace(&self, kind: ResourceKind, id: String, value: Value, projection: Projection) -> Result<Answer, Failure> {
-        let disables = patch::may_disable(&value);
+        let active = Active::of(&value);
         let (body, members) = match self.read(kind, value).await {
             Ok(read) => read,
-            Err(Failure::Scim(error)) => return self.misunderstood(kind, id, error, disables).await,
+            Err(Failure::Scim(error)) => return self.misunderstood(kind, id, error, active).await,
             Err(failure) => return Err(failure),
         };
-        let step = self.step(kind, Write::Replace { id, body, members }, disables);
+        let step = self.step(kind, Write::Replace { id, body, members }, active);
         self.write(step, projection, None).await
     }
 
     async fn patch(&self, kind: ResourceKind, id: String, value: Value, projection: Projection, named: bool) -> Result<Answer, Failure> {
-        let disables = patch::may_disable(&value);
+        let active = Active::of(&value);
         let ops = match patch::parse_ops(&value, &self.seen) {
             Ok(ops) => ops,
-            Err(error) => return self.misunderstood(kind, id, error, disables).await,
+            Err(error) => return self.misunderstood(kind, id, error, active).await,
         };
         let most = (!named && projection.wants("members")).then_some(MEMBERS_ANSWERED);
-        self.write(self.step(kind, Write::Patch { id, ops }, disables), projection, most)
+        self.write(self.step(kind, Write::Patch { id, ops }, active), projection, most)
             .await
     }
 
     /// Refused, but not forgotten where it may have been there to disable a user.
-    async fn misunderstood(&self, kind: ResourceKind, id: String, error: ScimError, disables: bool) -> Result<Answer, Failure> {
-        let step = self.step(kind, Write::Misunderstood { id, error }, disables);
+    async fn misunderstood(&self, kind: ResourceKind, id: String, error: ScimError, active: Active) -> Result<Answer, Failure> {
+        let step = self.step(kind, Write::Misunderstood { id, error }, active);
         self.write(step, Projection::default(), None).await
     }
 
-    fn step(&self, kind: ResourceKind, write: Write, deprovisions: bool) -> Step {
+    fn step(&self, kind: ResourceKind, write: Write, active: Active) -> Step {
         Step {
             kind,
             condition: self.condition.clone(),
             write,
             seen: self.seen.clone(),
-            deprovisions,
+            active,
         }
     }
 
@@ -206,16 +209,21 @@ impl Asker<'_> {
             let ids = body.members.as_mut().map(std::mem::take);
             Ok::<_, ScimError>((body, Named::look_up(ids.as_deref(), snapshot.source(&name))))
         };
-        Ok(self.gateway.work(long, read).await??)
+        Ok(self.gateway.work(Long::write(long), read).await??)
     }
 
     /// All operations are one judgement, so they are durable together; what each came to is told one by one.
     async fn bulk(&self, bulk: Bulk) -> Result<Answer, Failure> {
+        let more = bulk.operations.len().saturating_sub(1);
+        self.gateway.rates.more(&self.served.name, more).map_err(Failure::TooMany)?;
         let journal = self.gateway.journal()?;
         let asked = self.asked();
         let (snapshot, name) = (journal.snapshot().state, self.served.name.clone());
         let long = bulk.operations.len() > LONG_BULK;
-        let (job, echoes) = self.gateway.work(long, move || Job::read(bulk, snapshot.source(&name))).await?;
+        let (job, echoes) = self
+            .gateway
+            .work(Long::write(long), move || Job::read(bulk, snapshot.source(&name)))
+            .await?;
         let seen = job.seen.clone();
         let judge = move |directory: &Directory, _: &_| match job.judge(directory, &asked) {
             (events, outcomes) if events.is_empty() => Verdict::Read(outcomes),
@@ -246,7 +254,7 @@ impl Asker<'_> {
     /// Judges a write in the journal, and answers from the directory as it is right after it. Above `most` members a group is not shown.
     async fn write(&self, step: Step, projection: Projection, most: Option<u64>) -> Result<Answer, Failure> {
         let asked = self.asked();
-        let disables = step.deprovisions;
+        let disables = step.active == Active::MayDisable;
         let judge = move |directory: &Directory, _: &_| match judge::judge(directory, &asked, &step) {
             Judged::Change(events, done) => Verdict::Append(events, Ok(done)),
             Judged::Same(done) => Verdict::Read(Ok(done)),
@@ -298,7 +306,7 @@ impl Asker<'_> {
                 .with(header::CONTENT_LOCATION, location.clone());
             Ok(answer.with(header::LOCATION, location))
         };
-        self.gateway.work(long, render).await?
+        self.gateway.work(Long::read(long), render).await?
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a bulk request means for the directory as it is: one judgement, so that it is durable at once, or not at all where nothing of it may be. Pure.
 //!
 //! Each operation is judged by the directory as the operations before it leave it. A reference to a resource that comes first is its id, given
-//! before. Where references go in a circle (groups that are members of each other), the circle's members are added when all are there; if one of
-//! them cannot be made, those that refer to it are refused too (409), and the whole is judged again without them.
+//! before. Where references go in a circle (groups that are members of each other), the circle's members are added as soon as all are there; if one
+//! of them cannot be made, those that refer to it are refused too (409), and the whole is judged again without them.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,11 @@ use super::members::Named;
 use super::version::Condition;
 use crate::directory::{Directory, Event, Source};
 use crate::scim::bulk::{Bulk, Operation, Plan, What};
+use crate::scim::patch::Active;
 use crate::scim::{ResourceKind, ScimError, Seen, patch, resource};
 
 /// How often it is judged again because a circle cannot be closed.
-const MAX_ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 1;
 
 /// A bulk request, read as far as it can be without the directory.
 #[derive(Clone, Debug)]
@@ -90,12 +91,11 @@ impl Job {
         loop {
             let mut ground = Ground::new(directory, asked);
             let seen = ground.events.len();
-            let outcomes = self.round(&mut ground, &refused);
+            let outcomes = self.round(&mut ground, asked, &refused);
             let broken: Vec<usize> = (0..outcomes.len())
                 .filter(|i| is_good(&outcomes[*i]) && self.plan.refers[*i].circular.iter().any(|later| !is_good(&outcomes[*later])))
                 .collect();
             if broken.is_empty() {
-                self.close(&mut ground, asked, &outcomes);
                 let changes = ground.events.len() > seen;
                 return (if changes { ground.events } else { Vec::new() }, outcomes);
             }
@@ -107,7 +107,8 @@ impl Job {
         }
     }
 
-    fn round(&self, ground: &mut Ground<'_>, refused: &HashSet<usize>) -> Vec<Outcome> {
+    fn round(&self, ground: &mut Ground<'_>, asked: &Asked, refused: &HashSet<usize>) -> Vec<Outcome> {
+        let mut open: Vec<usize> = (0..self.pending.len()).filter(|i| !self.pending[*i].is_empty()).collect();
         let mut outcomes: Vec<Outcome> = vec![None; self.steps.len()];
         let mut failures = 0;
         for i in &self.plan.order {
@@ -132,24 +133,24 @@ impl Job {
             };
             failures += u64::from(outcome.is_err());
             outcomes[*i] = Some(outcome);
+            // Before what comes next: an operation after the circle finds it closed.
+            open.retain(|group| !self.close(*group, ground, asked, &outcomes));
         }
         outcomes
     }
 
-    /// Adds the members that close circles.
-    fn close(&self, ground: &mut Ground<'_>, asked: &Asked, outcomes: &[Outcome]) {
-        for (pending, outcome) in self.pending.iter().zip(outcomes) {
-            let (false, Some(Ok(Done::Created(group)))) = (pending.is_empty(), outcome) else {
-                continue;
-            };
-            let source = ground.source();
-            let members = Named::look_up(Some(pending), Some(source));
-            // what was made may have been deleted by a later operation, and then has no members
-            if let (Some(_), Ok(members)) = (source.get(*group), members.find(source)) {
-                let add: Vec<u32> = members.iter().collect();
-                ground.add(judge::changed(asked, *group, Map::new(), &add, &[]));
-            }
+    /// Adds the members of a group that had to wait, once all of them are there; whether that is done.
+    fn close(&self, group: usize, ground: &mut Ground<'_>, asked: &Asked, outcomes: &[Outcome]) -> bool {
+        let all = self.plan.refers[group].circular.iter().all(|later| is_good(&outcomes[*later]));
+        let (true, Some(Ok(Done::Created(n)))) = (all, &outcomes[group]) else {
+            return false;
+        };
+        let members = Named::look_up(Some(&self.pending[group]), Some(ground.source()));
+        if let Ok(members) = members.find(ground.source()) {
+            let add: Vec<u32> = members.iter().collect();
+            ground.add(judge::changed(asked, *n, Map::new(), &add, &[]));
         }
+        true
     }
 }
 
@@ -166,7 +167,7 @@ fn step(
     condition: Condition,
     seen: &Seen,
 ) -> Result<(Step, Vec<String>), ScimError> {
-    let (mut pending, mut deprovisions) = (Vec::new(), false);
+    let (mut pending, mut active) = (Vec::new(), Active::Unsaid);
     let mut read = |kind: ResourceKind, data: &Value| {
         let mut body = resource::create(kind, data, seen)?;
         let mut ids = body.members.as_mut().map(std::mem::take);
@@ -183,14 +184,14 @@ fn step(
             (kind, Write::Create { id, body, members })
         }
         What::Replace(kind, id, data) => {
-            deprovisions = patch::may_disable(&data);
+            active = Active::of(&data);
             match read(kind, &data) {
                 Ok((body, members)) => (kind, Write::Replace { id, body, members }),
                 Err(error) => (kind, Write::Misunderstood { id, error }),
             }
         }
         What::Patch(kind, id, data) => {
-            deprovisions = patch::may_disable(&data);
+            active = Active::of(&data);
             match patch::parse_ops(&data, seen) {
                 Ok(ops) => (kind, Write::Patch { id, ops }),
                 Err(error) => (kind, Write::Misunderstood { id, error }),
@@ -203,7 +204,7 @@ fn step(
         condition,
         write,
         seen: seen.clone(),
-        deprovisions,
+        active,
     };
     Ok((step, pending))
 }

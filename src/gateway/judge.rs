@@ -12,7 +12,7 @@ use super::members::{Edit, Named};
 use super::tokens::Served;
 use super::version::Condition;
 use crate::directory::{Directory, Event, FailingToken, Kind, Resource, Source, merge};
-use crate::scim::patch::Op;
+use crate::scim::patch::{Active, Op};
 use crate::scim::schema::Extensions;
 use crate::scim::{Body, Drift, ResourceKind, ScimError, Seen, fold, patch, resource};
 
@@ -43,8 +43,8 @@ pub(super) struct Step {
     pub(super) write: Write,
     /// What it has that the schema or the RFC does not have.
     pub(super) seen: Seen,
-    /// It may be there to disable or delete a user: refused, it must not be overlooked.
-    pub(super) deprovisions: bool,
+    /// What it says of `active`: if it may be there to disable a user and is refused, that must not be overlooked.
+    pub(super) active: Active,
 }
 
 /// What is asked.
@@ -137,18 +137,23 @@ impl<'a> Ground<'a> {
     /// What the step means, and what it means that it is refused.
     pub(super) fn judge(&self, step: &Step) -> Result<(Vec<Event>, Done), (Vec<Event>, ScimError)> {
         let (source, request) = (self.asked.source.to_string(), self.asked.request.to_string());
-        let rejected = |n: u32| self.source().client().rejected.contains_key(&n);
+        let client = self.source().client();
+        let settles = |n: u32| {
+            let enabled = self.source().get(n).is_some_and(|user| user.active);
+            client.rejected.contains_key(&n) && (!enabled || step.active != Active::Unsaid)
+        };
         match self.find(step) {
-            Ok((events, Done::Is(n))) if events.is_empty() && rejected(n) => {
+            Ok((events, Done::Is(n))) if events.is_empty() && settles(n) => {
                 Ok((vec![Event::DeprovisionSettled { source, n, request }], Done::Is(n)))
             }
             Ok(found) => Ok(found),
             Err(error) => {
                 let user = step
                     .user()
-                    .filter(|_| step.deprovisions && matches!(error.status, 400 | 408 | 409 | 413 | 415));
+                    .filter(|_| step.active == Active::MayDisable && matches!(error.status, 400 | 408 | 409 | 413 | 415));
                 let user = user.and_then(|id| find(self.source(), ResourceKind::User, id).ok());
-                let event = user.filter(|user| !rejected(user.n)).map(|user| Event::DeprovisionRejected {
+                let news = user.filter(|user| user.active && !client.is_rejected(user.n));
+                let event = news.map(|user| Event::DeprovisionRejected {
                     source,
                     n: user.n,
                     request,
@@ -227,7 +232,7 @@ struct At<'a> {
 impl At<'_> {
     fn create(&self, id: Uuid, body: &Body, members: &Named, seen: &Seen) -> Found {
         let mut attributes = body.attributes.clone();
-        self.asked.extensions.check(self.kind, &mut attributes, seen)?;
+        self.hold(None, &mut attributes, seen)?;
         self.check_unique(None, &attributes)?;
         let n = self.source.next_n();
         let members: Vec<u32> = match self.kind {
@@ -252,7 +257,7 @@ impl At<'_> {
         let old = resource.attributes.to_map();
         // Read once more over what is there now: what a PUT leaves out may stay.
         let mut new = resource::replace(self.kind, &old, &Value::Object(body.attributes.clone()))?.attributes;
-        self.asked.extensions.check(self.kind, &mut new, seen)?;
+        self.hold(Some(&old), &mut new, seen)?;
         self.check_unique(Some(resource), &new)?;
         for (urn, _) in old.iter().filter(|(key, value)| value.is_object() && key.contains(':')) {
             if !new.contains_key(urn) {
@@ -270,7 +275,7 @@ impl At<'_> {
         let old = resource.attributes.to_map();
         let mut edit = Edit::new(self.source, resource.n);
         let mut new = patch::apply(self.kind, &resource.id.to_string(), &old, ops, &mut edit, seen)?;
-        self.asked.extensions.check(self.kind, &mut new, seen)?;
+        self.hold(Some(&old), &mut new, seen)?;
         self.check_unique(Some(resource), &new)?;
         Ok(self.change(resource, &old, &new, edit))
     }
@@ -282,6 +287,19 @@ impl At<'_> {
             request: self.asked.request.to_string(),
         };
         Ok((vec![event], Done::Deleted))
+    }
+
+    /// Holds attributes to the extensions that the source declares. Who is disabled is disabled, and who is taken out of a group is, all the same: what
+    /// an admin expects of a provider must not keep anybody's access.
+    fn hold(&self, old: Option<&Map<String, Value>>, new: &mut Map<String, Value>, seen: &Seen) -> Result<(), ScimError> {
+        let mut held = new.clone();
+        match self.asked.extensions.check(self.kind, old, &mut held, seen) {
+            Ok(()) => *new = held,
+            Err(_) if new.get("active") == Some(&Value::Bool(false)) => {}
+            Err(_) if self.kind == ResourceKind::Group && old.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn change(&self, resource: &Resource, old: &Map<String, Value>, new: &Map<String, Value>, edit: Edit) -> (Vec<Event>, Done) {

@@ -188,7 +188,7 @@ fn key(view: View, sorters: &[(ResourceKind, Sorter)], resource: &Resource) -> O
     let (_, sorter) = sorters.iter().find(|(kind, _)| *kind == of)?;
     match sorter.is_by(of.required()) {
         true => Some(SortKey::Text(fold(&resource.name))),
-        false => sorter.key(&view.bare(resource, true)),
+        false => sorter.key(&view.bare(resource, sorter.is_meta())),
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Settings {
     /// How many requests a second without a good token one address may make; 0: no limit.
     pub stranger_rate: u32,
     /// What cursors are sealed with; none: with something that dies with the process.
-    pub cursor_key: Option<Vec<u8>>,
+    pub cursor_key: Option<CursorKey>,
 }
 
 impl Default for Settings {
@@ -113,9 +113,19 @@ impl Settings {
     }
 }
 
+/// A secret: never shown.
+#[derive(Clone)]
+pub struct CursorKey(pub Vec<u8>);
+
+impl std::fmt::Debug for CursorKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CursorKey(..)")
+    }
+}
+
 /// Memory for bodies that are being read.
 const BODIES: usize = 256 * 1024 * 1024;
-/// How many long pieces of work are done at once.
+/// How many long pieces of work of each sort are done at once.
 const LONG_WORK: usize = 4;
 
 /// What the requests share.
@@ -130,7 +140,8 @@ pub struct Gateway {
     requests: Semaphore,
     /// In KiB.
     bodies: Semaphore,
-    long: Semaphore,
+    long_reads: Arc<Semaphore>,
+    long_writes: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -140,10 +151,11 @@ impl Gateway {
     /// A cursor key that is too short.
     pub fn new(settings: Settings, sources: Sources) -> Result<Self, Error> {
         Ok(Self {
-            cursors: Arc::new(Cursors::new(settings.cursor_key.as_deref()).map_err(Error::CursorKey)?),
+            cursors: Arc::new(Cursors::new(settings.cursor_key.as_ref().map(|key| key.0.as_slice())).map_err(Error::CursorKey)?),
             requests: Semaphore::new(settings.max_requests),
             bodies: Semaphore::new(BODIES.max(settings.max_body).div_ceil(1024) + 1),
-            long: Semaphore::new(LONG_WORK),
+            long_reads: Arc::new(Semaphore::new(LONG_WORK)),
+            long_writes: Arc::new(Semaphore::new(LONG_WORK)),
             usage: Usage::default(),
             rates: Rates::new(settings.source_rate, settings.stranger_rate),
             metrics: Metrics::default(),

@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
@@ -47,11 +48,13 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         if keyed.len() > MANY {
             keyed.retain_recent();
         }
-        taken.map_err(|wait| {
-            let wait = wait.wait_time_from(MonotonicClock.now());
-            u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
-        })
+        taken.map_err(|wait| seconds(wait.wait_time_from(MonotonicClock.now())))
     }
+}
+
+/// Whole seconds, for `Retry-After`.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }
 
 /// The limits of a gateway.
@@ -72,6 +75,19 @@ impl Rates {
     /// A request of a source.
     pub(super) fn source(&self, name: &Arc<str>) -> Result<(), u32> {
         self.sources.take(name)
+    }
+
+    /// So many requests more, at once, of a source: what a bulk request holds.
+    pub(super) fn more(&self, name: &Arc<str>, requests: usize) -> Result<(), u32> {
+        let requests = u32::try_from(requests).ok().and_then(NonZeroU32::new);
+        match (&self.sources.keyed, requests) {
+            // What is more than a whole budget waits for a whole budget.
+            (Some(keyed), Some(requests)) => match keyed.check_key_n(name, requests) {
+                Ok(Ok(())) | Err(_) => Ok(()),
+                Ok(Err(wait)) => Err(seconds(wait.wait_time_from(MonotonicClock.now()))),
+            },
+            _ => Ok(()),
+        }
     }
 
     /// A request without a good token.

@@ -30,6 +30,26 @@ use crate::scim::{Drift, ScimError, Seen, schema};
 /// Bodies from this size on are read apart, so that they keep nobody waiting.
 const LONG_BODY: usize = 256 * 1024;
 
+/// Whether work may take long, and for what.
+#[derive(Clone, Copy)]
+pub(super) enum Long {
+    No,
+    Read,
+    Write,
+}
+
+impl Long {
+    /// Long, if so.
+    pub(super) fn write(long: bool) -> Self {
+        if long { Self::Write } else { Self::No }
+    }
+
+    /// Long, if so.
+    pub(super) fn read(long: bool) -> Self {
+        if long { Self::Read } else { Self::No }
+    }
+}
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// One request, whatever its path.
@@ -168,18 +188,28 @@ impl Gateway {
         };
         bounds::check(&bytes)?;
         let long = bytes.len() > LONG_BODY;
-        let parsed = self.work(long, move || serde_json::from_slice::<Value>(&bytes)).await?;
+        let parsed = self
+            .work(Long::write(long), move || serde_json::from_slice::<Value>(&bytes))
+            .await?;
         parsed.map_err(|error| ScimError::invalid_syntax(format!("the body is not JSON: {error}")).into())
     }
 
-    /// Does work that may take long where it keeps nobody else waiting, and not too much of it at once.
-    pub(super) async fn work<T: Send + 'static>(&self, long: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-        if !long {
-            return Ok(work());
-        }
-        let _permit = self.long.acquire().await.map_err(|_| Failure::Later(1, "shutting down"))?;
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|_| ScimError::new(500, "this is a fault of Rolecall's; its log has the request's id").into())
+    /// Does work that may take long where it keeps nobody else waiting, and not too much of it at once: reads keep no write from being read, which may be
+    /// there to take access away.
+    pub(super) async fn work<T: Send + 'static>(&self, long: Long, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+        let places = match long {
+            Long::No => return Ok(work()),
+            Long::Read => &self.long_reads,
+            Long::Write => &self.long_writes,
+        };
+        let place = places.clone().acquire_owned().await;
+        let place = place.map_err(|_| Failure::Later(1, "shutting down"))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place; // until the work has ended, whoever waits for it
+            work()
+        });
+        let fault = |_| ScimError::new(500, "this is a fault of Rolecall's; its log has the request's id").into();
+        done.await.map_err(fault)
     }
 
     pub(super) fn journal(&self) -> Result<Journal<Directory>, Failure> {

@@ -143,7 +143,10 @@ fn operation(value: &Value, seen: &mut HashSet<String>) -> Operation {
     let text = |name: &str| get_attribute(map, name).and_then(Value::as_str).map(str::to_owned);
     let method = text("method").unwrap_or_default().to_ascii_uppercase();
     let bulk_id = text("bulkId").filter(|id| !id.is_empty());
+    let version = get_attribute(map, "version").filter(|version| !version.is_null());
+    let unread = version.is_some_and(|version| version.as_str().is_none_or(str::is_empty));
     let what = what(map, &method, bulk_id.as_deref()).and_then(|what| match &bulk_id {
+        _ if unread => Err(ScimError::invalid_value("\"version\" is the entity tag of a resource")),
         Some(id) if !seen.insert(id.clone()) => Err(ScimError::invalid_value(format!(
             "another operation has the bulkId \"{}\" too",
             excerpt(id)
@@ -321,6 +324,8 @@ mod tests {
             (json!({"method": "PUT", "path": "/Users/x", "data": user}), ""),
             (json!({"method": "PATCH", "path": "/Groups/x", "data": {"Operations": []}}), ""),
             (json!({"method": "DELETE", "path": "/Groups/x", "version": "W/\"1.2\""}), ""),
+            (json!({"method": "DELETE", "path": "/Groups/x", "version": 7}), "invalidValue"),
+            (json!({"method": "DELETE", "path": "/Groups/x", "version": ""}), "invalidValue"),
             (json!({"method": "POST", "path": "/Users", "data": user}), "invalidValue"),
             (
                 json!({"method": "POST", "path": "/Users", "bulkId": "1", "data": user}),

@@ -124,6 +124,11 @@ impl Sorter {
         self.container.is_none() && self.sub.is_none() && self.name == name
     }
 
+    /// Whether it orders by something of `meta`.
+    pub fn is_meta(&self) -> bool {
+        self.container.is_none() && self.name == "meta"
+    }
+
     /// What the resource is ordered by; none: it has no value. Of several values the primary one counts, else the first.
     pub fn key(&self, resource: &Map<String, Value>) -> Option<SortKey> {
         let map = match self.container.as_deref() {

@@ -139,7 +139,7 @@ pub enum Drift {
     UnknownAttribute,
     /// Its value has another type. The request was refused.
     WrongType,
-    /// A resource must have it, and the request leaves it out. The request was refused.
+    /// A resource is to have it, and the request leaves it out: refused, if the RFC requires it; taken, if only the source's declaration does.
     MissingAttribute,
     /// A PUT leaves a whole extension out that the resource had. It is gone, as RFC 7644 §3.5.1 says.
     MissingExtension,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::kit;
 use crate::system::{System, until};
 
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
@@ -167,4 +168,52 @@ async fn groups_that_are_not_known_are_listed_and_grant_nothing() {
     merge(&system, name, &json!({"knownGroups": null}));
     ignored(0).await;
     system.until_may(bob_may, "list", place, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_wrong_brings_no_ignored_group_back() {
+    let system = System::install(Cluster::shared(), "ignored").await;
+    let mut controller = system.controller();
+    let gateway = system.gateway().await;
+    let place = "ignored-a";
+    system.namespace(place, json!({})).await;
+    let okta = system.source(&gateway.url, "ignored-okta").await;
+    merge(&system, "ignored-okta", &json!({"knownGroups": "displayName sw \"k8s-\""}));
+    let entra = system.source(&gateway.url, "ignored-entra").await;
+    // Okta's group has borne the name longer, and does not count.
+    okta.group("admins", &[&okta.user("bob@corp.example").await]).await;
+    entra.group("admins", &[&entra.user("carol@corp.example").await]).await;
+    let spec = json!({"sources": ["ignored-okta", "ignored-entra"], "groups": {"names": ["admins"]}, "grants": [
+        {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"names": [place]}},
+    ]});
+    system.apply(&system.mapping("ClusterRoleMapping", None, "ignored", spec));
+    let (bob, carol) = ("oidc:bob@corp.example", "oidc:carol@corp.example");
+    system.until_may(carol, "list", place, true).await;
+    assert!(!system.may(bob, "list", place).await);
+    // Whatever is wrong with Okta's source when a controller starts: nobody of Entra's loses anything, and nobody of Okta's gets anything.
+    let subject = |expect: &str| json!({"subject": {"username": "'oidc:' + user.userName", "examples": [{"user": {"userName": "a"}, "expect": expect}]}});
+    for (wrong, right) in [
+        (subject("wrong"), subject("oidc:a")),
+        (json!({"knownGroups": "department pr"}), json!({"knownGroups": "displayName sw \"k8s-\""})),
+    ] {
+        merge(&system, "ignored-okta", &wrong);
+        system
+            .until_condition("scimsource", None, "ignored-okta", "Ready", "False", "")
+            .await;
+        let term = kit::until_led(&system).await;
+        controller.signal("KILL");
+        assert!(controller.ended(Duration::from_secs(10)), "{}", controller.log());
+        controller = system.controller();
+        kit::until_other_term(&system, &term).await;
+        for _ in 0..30 {
+            assert!(system.may(carol, "list", place).await, "{wrong}: she keeps it\n{}", system.explain());
+            assert!(!system.may(bob, "list", place).await, "{wrong}: he does not get it");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        merge(&system, "ignored-okta", &right);
+        system
+            .until_condition("clusterrolemapping", None, "ignored", "Ready", "True", "")
+            .await;
+        assert!(system.may(carol, "list", place).await && !system.may(bob, "list", place).await);
+    }
 }

@@ -191,3 +191,20 @@ async fn a_bulk_request_reaches_its_own_source_only() {
     assert_eq!(statuses(&got), ["404", "404", "400"]);
     assert_eq!(okta.get(&format!("/Users/{ada}")).await.body.get("active"), None);
 }
+
+#[tokio::test]
+async fn what_comes_after_a_circle_finds_it_closed() {
+    let okta = Client::new().await;
+    let remove = json!({"Operations": [{"op": "remove", "path": "members[value eq \"bulkId:g\"]"}]});
+    let got = okta
+        .bulk(json!([
+            group("g", &["h"]),
+            group("h", &["g"]),
+            {"method": "PATCH", "path": "/Groups/bulkId:h", "data": remove},
+        ]))
+        .await;
+    assert_eq!(statuses(&got), ["201", "201", "200"]);
+    let id = |n: usize| place(&got, n).rsplit_once('/').unwrap().1.to_owned();
+    assert_eq!(okta.members(&id(0)).await, [id(1)]);
+    assert_eq!(okta.members(&id(1)).await, Vec::<String>::new(), "it was taken out");
+}

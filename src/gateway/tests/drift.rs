@@ -250,10 +250,10 @@ async fn a_deprovisioning_that_was_refused_is_not_forgotten() {
     assert_eq!(okta.index(), index, "it is known");
     assert_eq!(okta.get(&path).await.status, 200);
     assert_eq!(okta.rejected().len(), 1, "a read settles nothing");
-    // A later request for that user that is taken, though it changes nothing.
-    let same = okta
-        .patch(&path, json!([{"op": "replace", "path": "userName", "value": "ada"}]))
-        .await;
+    // Something else that is taken settles nothing: the person is still enabled. What is said of `active` does, though it changes nothing.
+    let same = okta.patch(&path, json!([{"op": "replace", "path": "title", "value": "x"}])).await;
+    assert_eq!((same.status, okta.rejected().len()), (200, 1));
+    let same = okta.patch(&path, json!([{"op": "replace", "path": "active", "value": true}])).await;
     assert_eq!((same.status, okta.rejected().len()), (200, 0));
 
     let misunderstood = async |method: &str, body: &str| {
@@ -264,8 +264,7 @@ async fn a_deprovisioning_that_was_refused_is_not_forgotten() {
         *request.body_mut() = Body::from(body.to_owned());
         let status = okta.send(request).await.status;
         let rejected = okta.rejected().len();
-        okta.patch(&path, json!([{"op": "replace", "path": "userName", "value": "ada"}]))
-            .await;
+        okta.patch(&path, json!([{"op": "replace", "path": "active", "value": true}])).await;
         (status, rejected)
     };
     for (method, body, expected) in [

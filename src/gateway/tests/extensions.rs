@@ -104,3 +104,29 @@ async fn a_resource_is_held_to_what_is_declared() {
         "another source declares nothing"
     );
 }
+
+#[tokio::test]
+async fn nobody_stays_enabled_because_of_what_is_declared() {
+    let okta = declared().await;
+    let undeclared = okta.gateway.sources.all().into_iter().map(|served| {
+        let mut served = served.as_ref().clone();
+        served.extensions = Arc::default();
+        served
+    });
+    let declared: Vec<_> = okta.gateway.sources.all().iter().map(|served| served.as_ref().clone()).collect();
+    okta.gateway.sources.set(undeclared.collect::<Vec<_>>());
+    let ada = okta.post("/Users", json!({"userName": "ada", URN: {"badge": "seven"}})).await;
+    okta.gateway.sources.set(declared);
+    let path = format!("/Users/{}", ada.id());
+    // What was kept before it was declared stands in nobody's way, and a request that disables counts whatever else it says.
+    let got = okta.patch(&path, json!([{"op": "replace", "path": "title", "value": "x"}])).await;
+    assert_eq!((got.status, &got.body[URN]["badge"]), (200, &json!("seven")));
+    let put = okta
+        .put(&path, json!({"userName": "ada", "active": true, URN: {"badge": "eight"}}))
+        .await;
+    assert_eq!(put.error(), (400, "invalidValue"));
+    let put = okta
+        .put(&path, json!({"userName": "ada", "active": false, URN: {"badge": "eight"}}))
+        .await;
+    assert_eq!((put.status, &put.body["active"]), (200, &json!(false)));
+}

@@ -186,7 +186,7 @@ async fn cursors_walk_a_list_that_changes() {
 #[tokio::test]
 async fn a_cursor_is_refused_where_it_does_not_belong() {
     let settings = Settings {
-        cursor_key: Some(vec![7; 32]),
+        cursor_key: Some(CursorKey(vec![7; 32])),
         ..Settings::default()
     };
     let store = store().await;

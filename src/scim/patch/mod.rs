@@ -56,7 +56,10 @@ pub fn parse_ops(body: &Value, seen: &Seen) -> Result<Vec<Op>, ScimError> {
     if list.len() > MAX_OPERATIONS {
         return Err(ScimError::new(413, format!("more than {MAX_OPERATIONS} operations in one request")));
     }
-    check_message(body, "urn:ietf:params:scim:api:messages:2.0:PatchOp")?;
+    // Whatever it calls itself: one that disables somebody is not refused for its name.
+    if check_message(body, "urn:ietf:params:scim:api:messages:2.0:PatchOp").is_err() {
+        seen.note(Tolerance::ForeignSchemas);
+    }
     if list.is_empty() {
         seen.note(Tolerance::NoOperations);
     }
@@ -101,14 +104,48 @@ fn parse_op(op: &Value, seen: &Seen) -> Result<Op, ScimError> {
     Ok(Op { kind, path, value })
 }
 
-/// Whether the body of a PUT or PATCH of a user, understood or not, may be there to disable it: it speaks of `active`, and does not plainly say true.
-pub fn may_disable(body: &Value) -> bool {
-    let is_active = |text: &str| {
-        let path = text.trim().rsplit(':').next().unwrap_or_default();
-        path.split(['.', '['])
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("active"))
-    };
+/// What the body of a PUT or PATCH of a user, understood or not, says of `active`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Active {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// Plainly true.
+    Enables,
+    /// Something else: it may be there to disable the user.
+    MayDisable,
+}
+
+impl Active {
+    /// Of a body.
+    pub fn of(body: &Value) -> Self {
+        match (may_disable(body), says_active(body)) {
+            (true, _) => Active::MayDisable,
+            (false, true) => Active::Enables,
+            (false, false) => Active::Unsaid,
+        }
+    }
+}
+
+fn is_active(text: &str) -> bool {
+    let path = text.trim().rsplit(':').next().unwrap_or_default();
+    path.split(['.', '['])
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("active"))
+}
+
+fn says_active(body: &Value) -> bool {
+    match body {
+        Value::Array(list) => list.iter().any(says_active),
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            let path = key.eq_ignore_ascii_case("path") && value.as_str().is_some_and(is_active);
+            path || is_active(key) || says_active(value)
+        }),
+        _ => false,
+    }
+}
+
+fn may_disable(body: &Value) -> bool {
     let enables = |value: &Value| match value {
         Value::Bool(flag) => *flag,
         Value::String(text) => text.eq_ignore_ascii_case("true"),

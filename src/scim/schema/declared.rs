@@ -52,8 +52,15 @@ pub struct Declared {
 
 impl Extensions {
     /// Holds a resource's attributes to what is declared: names are spelled as declared, values have the declared type, and `schemas` names what is
-    /// used. A wrong type is 400 `invalidValue`. What is expected and not there is noted, and the resource is taken: somebody may be disabled by it.
-    pub fn check(&self, kind: ResourceKind, attributes: &mut Map<String, Value>, seen: &Seen) -> Result<(), ScimError> {
+    /// used. A wrong type is 400 `invalidValue`. What is expected and not there is noted, and the resource is taken: somebody may be disabled by it. What
+    /// is as it was `before`, perhaps before it was declared, is not judged again.
+    pub fn check(
+        &self,
+        kind: ResourceKind,
+        before: Option<&Map<String, Value>>,
+        attributes: &mut Map<String, Value>,
+        seen: &Seen,
+    ) -> Result<(), ScimError> {
         for extension in self.of(kind) {
             let Some(key) = attributes.keys().find(|key| key.eq_ignore_ascii_case(&extension.id)).cloned() else {
                 if extension.required {
@@ -61,11 +68,18 @@ impl Extensions {
                 }
                 continue;
             };
+            let uses = |attributes: &mut Map<String, Value>| {
+                let urn = Value::from(extension.id.as_str());
+                if let Some(Value::Array(schemas)) = attributes.get_mut("schemas").filter(|schemas| !holds(schemas, &urn)) {
+                    schemas.push(urn);
+                }
+            };
+            let before = before.and_then(|before| before.get(&key)).and_then(Value::as_object);
             let Some(Value::Object(sent)) = attributes.get_mut(&key).map(Value::take) else {
                 seen.drift(Drift::WrongType, &extension.id);
                 return Err(ScimError::invalid_value(format!("{}: expected an object", extension.id)));
             };
-            let checked = parts(&extension.attributes, sent, seen).map_err(|(path, error)| {
+            let checked = parts(&extension.attributes, before, sent, seen).map_err(|(path, error)| {
                 seen.drift(Drift::WrongType, &format!("{}:{path}", extension.id));
                 error
             })?;
@@ -83,9 +97,7 @@ impl Extensions {
                     attributes.insert(extension.id.clone(), Value::Object(checked))
                 }
             };
-            if let Some(Value::Array(schemas)) = attributes.get_mut("schemas") {
-                schemas.push(extension.id.as_str().into());
-            }
+            uses(attributes);
         }
         Ok(())
     }
@@ -135,6 +147,10 @@ impl Extensions {
     }
 }
 
+fn holds(list: &Value, one: &Value) -> bool {
+    list.as_array().is_some_and(|list| list.contains(one))
+}
+
 fn find<'a>(attributes: &'a [Declared], name: &str) -> Option<&'a Declared> {
     attributes.iter().find(|one| one.name.eq_ignore_ascii_case(name))
 }
@@ -142,10 +158,16 @@ fn find<'a>(attributes: &'a [Declared], name: &str) -> Option<&'a Declared> {
 /// The path and what is wrong with it.
 type Wrong = (String, ScimError);
 
-fn parts(declared: &[Declared], sent: Map<String, Value>, seen: &Seen) -> Result<Map<String, Value>, Wrong> {
+fn parts(
+    declared: &[Declared],
+    before: Option<&Map<String, Value>>,
+    sent: Map<String, Value>,
+    seen: &Seen,
+) -> Result<Map<String, Value>, Wrong> {
     let mut checked = Map::new();
     for (key, value) in sent {
-        match find(declared, &key) {
+        let as_before = before.is_some_and(|before| before.get(&key) == Some(&value));
+        match find(declared, &key).filter(|_| !as_before) {
             None => checked.insert(key, value),
             Some(one) => checked.insert(one.name.clone(), one.value(value, seen)?),
         };
@@ -157,7 +179,8 @@ impl Declared {
     fn value(&self, value: Value, seen: &Seen) -> Result<Value, Wrong> {
         match (self.multi, value) {
             (true, Value::Array(list)) => list.into_iter().map(|one| self.one(one, seen)).collect(),
-            (true, other) => Err(self.wrong("a list", &other)),
+            // One value added by a PATCH to a list that is not there yet.
+            (true, one) => Ok(Value::Array(vec![self.one(one, seen)?])),
             (false, value) => self.one(value, seen),
         }
     }
@@ -165,7 +188,8 @@ impl Declared {
     fn one(&self, value: Value, seen: &Seen) -> Result<Value, Wrong> {
         let fits = match (self.kind, &value) {
             (Type::Complex, Value::Object(map)) => {
-                let checked = parts(&self.sub, map.clone(), seen).map_err(|(path, error)| (format!("{}.{path}", self.name), error))?;
+                let checked =
+                    parts(&self.sub, None, map.clone(), seen).map_err(|(path, error)| (format!("{}.{path}", self.name), error))?;
                 return Ok(Value::Object(checked));
             }
             (Type::Boolean, Value::String(text)) if ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag)) => {
@@ -202,7 +226,8 @@ fn render(declared: &Declared) -> Value {
         "uniqueness": "none"
     });
     if matches!(declared.kind, Type::String | Type::Reference | Type::Binary) {
-        out["caseExact"] = declared.case_exact.into();
+        // RFC 7643 §2.3.6, §2.3.7: binary values and references always have case.
+        out["caseExact"] = (declared.case_exact || declared.kind != Type::String).into();
     }
     if !declared.canonical.is_empty() {
         out["canonicalValues"] = declared.canonical.clone().into();
@@ -261,7 +286,7 @@ mod tests {
             .cloned()
             .unwrap_or_default();
         let seen = Seen::default();
-        let got = extensions().check(ResourceKind::User, &mut attributes, &seen);
+        let got = extensions().check(ResourceKind::User, None, &mut attributes, &seen);
         match expected {
             Ok(expected) => {
                 assert_eq!(got, Ok(()), "{sent}");
@@ -280,8 +305,8 @@ mod tests {
     #[test]
     fn a_resource_is_held_to_what_is_declared() {
         check(
-            json!({"COSTCODE": "x", "badge": {"Number": 7, "valid": "True", "color": "red"}, "floors": [1, 2], "other": {"kept": 1}}),
-            Ok(json!({"costCode": "x", "badge": {"number": 7, "valid": true, "color": "red"}, "floors": [1, 2], "other": {"kept": 1}})),
+            json!({"COSTCODE": "x", "badge": {"Number": 7, "valid": "True", "color": "red"}, "floors": 1, "other": {"kept": 1}}),
+            Ok(json!({"costCode": "x", "badge": {"number": 7, "valid": true, "color": "red"}, "floors": [1], "other": {"kept": 1}})),
             &[],
         );
         check(
@@ -292,7 +317,7 @@ mod tests {
         for (sent, word, path) in [
             (json!({"badge": 5}), "expected complex", ":badge"),
             (json!({"badge": {"number": "7"}}), "expected integer", ":badge.number"),
-            (json!({"floors": 1}), "expected a list", ":floors"),
+            (json!({"floors": "x"}), "expected integer", ":floors"),
             (json!({"floors": [1.5]}), "expected integer", ":floors"),
             (json!({"since": "yesterday"}), "expected dateTime", ":since"),
             (json!({"costCode": ["x"]}), "expected string", ":costCode"),
@@ -305,9 +330,9 @@ mod tests {
         let seen = Seen::default();
         let mut extensions = extensions();
         extensions.0[0].required = true;
-        assert_eq!(extensions.check(ResourceKind::Group, &mut group, &seen), Ok(()));
+        assert_eq!(extensions.check(ResourceKind::Group, None, &mut group, &seen), Ok(()));
         assert!(seen.drifted().is_empty());
-        assert_eq!(extensions.check(ResourceKind::User, &mut group, &seen), Ok(()));
+        assert_eq!(extensions.check(ResourceKind::User, None, &mut group, &seen), Ok(()));
         assert_eq!(seen.drifted().len(), 1);
     }
 

@@ -200,6 +200,12 @@ fn what_may_disable() {
             false,
         ),
     ] {
-        assert_eq!(may_disable(&body), expected, "{body}");
+        assert_eq!(Active::of(&body) == Active::MayDisable, expected, "{body}");
     }
+    assert_eq!(Active::of(&json!({"active": true})), Active::Enables);
+    assert_eq!(
+        Active::of(&json!({"Operations": [{"op": "Replace", "path": "active", "value": "True"}]})),
+        Active::Enables
+    );
+    assert_eq!(Active::of(&json!({"title": "active"})), Active::Unsaid);
 }
