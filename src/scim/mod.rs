@@ -14,6 +14,8 @@ pub mod query;
 pub mod resource;
 pub mod schema;
 pub mod sort;
+#[cfg(test)]
+mod tests;
 pub mod tolerance;
 
 pub use error::ScimError;

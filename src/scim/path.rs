@@ -29,14 +29,21 @@ pub struct Path {
 impl AttrPath {
     /// Reads an attribute path. The error says what is wrong with it.
     pub(crate) fn read(text: &str) -> Result<AttrPath, String> {
-        let (urn, rest) = split_urn(text);
-        // Only a schema that is known may stand alone: what ends in a colon otherwise names nothing.
-        if rest.is_empty() && urn.as_deref().is_some_and(|urn| schema::URNS.contains(&urn)) {
+        let wrong = |part: &str, what: &str| format!("\"{}\" is not {what}", super::error::excerpt(part));
+        // Only a schema that is known may stand alone: it looks like an attribute of another.
+        if let Some(urn) = schema::known_urn(text) {
             return Ok(AttrPath {
-                urn,
+                urn: Some(urn.to_owned()),
                 name: String::new(),
                 sub: None,
             });
+        }
+        let (urn, rest) = match text.rsplit_once(':') {
+            Some((urn, rest)) => (Some(urn), rest),
+            None => (None, text),
+        };
+        if let Some(urn) = urn.filter(|urn| !is_uri(urn)) {
+            return Err(wrong(urn, "the URI of a schema"));
         }
         let (name, sub) = match rest.split_once('.') {
             Some((name, sub)) => (name, Some(sub)),
@@ -44,11 +51,11 @@ impl AttrPath {
         };
         for part in [Some(name), sub].into_iter().flatten() {
             if !is_name(part) {
-                return Err(format!("\"{}\" is not an attribute name", super::error::excerpt(part)));
+                return Err(wrong(part, "an attribute name"));
             }
         }
         Ok(AttrPath {
-            urn,
+            urn: urn.map(|urn| schema::known_urn(urn).unwrap_or(urn).to_owned()),
             name: name.to_owned(),
             sub: sub.map(str::to_owned),
         })
@@ -60,24 +67,16 @@ impl AttrPath {
     }
 }
 
-/// The URN and the rest. Our own URNs first, the longest first: "2.0" has a dot, and an attribute has none.
-fn split_urn(text: &str) -> (Option<String>, &str) {
-    let mut ours: Vec<&'static str> = schema::URNS.to_vec();
-    ours.sort_by_key(|urn| std::cmp::Reverse(urn.len()));
-    for urn in ours {
-        // Not sliced at random: `get` is none inside a character.
-        if text.get(..urn.len()).is_some_and(|head| head.eq_ignore_ascii_case(urn)) {
-            match text[urn.len()..].chars().next() {
-                None => return (Some(urn.to_owned()), ""),
-                Some(':') => return (Some(urn.to_owned()), &text[urn.len() + 1..]),
-                Some(_) => {}
-            }
-        }
-    }
-    match text.rsplit_once(':') {
-        Some((urn, rest)) => (Some(urn.to_owned()), rest),
-        None => (None, text),
-    }
+/// A URI as RFC 3986 has it: a scheme, a colon, and what may stand behind it. Its parts are not told apart.
+fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let hex = |part: &str| part.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/?#@!$&'*+,;=%".contains(c))
+        && rest.split('%').skip(1).all(hex)
 }
 
 /// ATTRNAME, and `$ref`, which the RFC uses and its grammar forgets.
@@ -195,6 +194,15 @@ mod tests {
             "urn:example:badge:2.0:User:number",
             Ok((Some("urn:example:badge:2.0:User"), "number", None, None)),
         );
+        // Behind a schema of ours stands one of its attributes; what has a colon more is another schema, which begins like ours.
+        check(
+            "urn:ietf:params:scim:schemas:core:2.0:User:x:a.b",
+            Ok((Some("urn:ietf:params:scim:schemas:core:2.0:User:x"), "a", None, Some("b"))),
+        );
+        check(
+            "https://a.example/%41?b=1:c",
+            Ok((Some("https://a.example/%41?b=1"), "c", None, None)),
+        );
         for bad in [
             "",
             " ",
@@ -212,6 +220,12 @@ mod tests {
             ":",
             "a:",
             "urn:example:badge:2.0:User:",
+            "urn:ietf:params:scim:schemas:core:2.0:User:",
+            "foo:a",
+            ":a",
+            "1:x:a",
+            "urn:é:a",
+            "urn:%4g:a",
         ] {
             check(bad, Err("invalidPath"));
         }
