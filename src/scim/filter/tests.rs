@@ -59,6 +59,8 @@ fn grammar() {
     check("a[ b pr ]", Ok("a[b pr]"));
     check("a eq \"\\u0041\\n\"", Ok("a eq \"A\\n\""));
     check("a eq 1e2", Ok("a eq 100.0"));
+    // Read as the nearest number, so that it prints as what reads back as itself.
+    check("a eq 33333333333333333333333333333333", Ok("a eq 3.3333333333333334e+31"));
     check("or pr or or pr", Ok("or pr or or pr"));
 }
 
