@@ -11,7 +11,10 @@ SCRIPTS = $(shell git ls-files '*.sh') .ci/run
 # Many tests wait for a real cluster's clock, not for a processor.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help build lint test demo bench cluster docs crds audit
+# How long each fuzz target runs.
+SECONDS ?= 60
+
+.PHONY: help build lint test fuzz demo bench cluster docs crds audit
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +24,7 @@ build: ## The server `rolecall` and the plugin `kubectl-rolecall`, optimised, in
 
 lint: ## Format, clippy, licences and sources of dependencies, shell scripts, the chart
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once; some minutes)"; $(CARGO) install --locked --quiet cargo-deny; }
 	cargo deny --locked --log-level error check bans licenses sources
@@ -31,6 +35,16 @@ test: ## All tests, on a real control plane (built once, about 7 minutes on two 
 	@tests/cluster/build.sh >/dev/null
 	@tests/clients/build.sh >/dev/null
 	$(CARGO) test --locked
+
+fuzz: ## Bytes that a client may send, each target for SECONDS=60, from fuzz/seeds; a crash is in target/fuzz/artifacts
+	@command -v cargo-fuzz >/dev/null || { echo "installing cargo-fuzz (once; some minutes)"; $(CARGO) install --locked --quiet cargo-fuzz; }
+	$(CARGO) fuzz build -s none --target-dir target/fuzz/build
+	@for target in $$($(CARGO) fuzz list); do \
+		mkdir -p target/fuzz/{corpus,artifacts}/$$target; \
+		echo "fuzzing $$target"; \
+		$(CARGO) fuzz run -s none --target-dir target/fuzz/build $$target target/fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -verbosity=0 -print_funcs=0 -print_final_stats=1 -artifact_prefix=$(CURDIR)/target/fuzz/artifacts/$$target/; \
+	done
 
 demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=name: on your cluster; KEEP=1: stay up)
 	$(CARGO) build --locked --bins --example demo
