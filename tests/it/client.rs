@@ -194,7 +194,10 @@ async fn a_source_that_is_wrong_brings_no_ignored_group_back() {
     let subject = |expect: &str| json!({"subject": {"username": "'oidc:' + user.userName", "examples": [{"user": {"userName": "a"}, "expect": expect}]}});
     for (wrong, right) in [
         (subject("wrong"), subject("oidc:a")),
-        (json!({"knownGroups": "department pr"}), json!({"knownGroups": "displayName sw \"k8s-\""})),
+        (
+            json!({"knownGroups": "department pr"}),
+            json!({"knownGroups": "displayName sw \"k8s-\""}),
+        ),
     ] {
         merge(&system, "ignored-okta", &wrong);
         system
@@ -206,7 +209,11 @@ async fn a_source_that_is_wrong_brings_no_ignored_group_back() {
         controller = system.controller();
         kit::until_other_term(&system, &term).await;
         for _ in 0..30 {
-            assert!(system.may(carol, "list", place).await, "{wrong}: she keeps it\n{}", system.explain());
+            assert!(
+                system.may(carol, "list", place).await,
+                "{wrong}: she keeps it\n{}",
+                system.explain()
+            );
             assert!(!system.may(bob, "list", place).await, "{wrong}: he does not get it");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
