@@ -61,8 +61,18 @@ pub fn filter(data: &[u8]) {
                 Key::ExternalId => text("externalId") == value,
                 Key::DisplayName => text("displayName").to_lowercase() == value.to_lowercase() || fold(text("displayName")) == fold(value),
                 Key::Related => related.0.contains(value),
+                Key::Email => emails(sample).any(|email| fold(email) == fold(value)),
             };
             assert!(has || !found, "{filter}: matches, but not by {key:?} {value:?}");
+        }
+        for (key, value) in filter.prefixes(kind) {
+            let name = if key == Key::UserName {
+                text("userName")
+            } else {
+                text("displayName")
+            };
+            let begins = fold(name).starts_with(&fold(value));
+            assert!(begins || !found, "{filter}: matches, but {key:?} does not begin with {value:?}");
         }
         let _ = matcher.absent_is_false().matches(sample);
     }
@@ -73,6 +83,11 @@ pub fn filter(data: &[u8]) {
             }
         }
     }
+}
+
+fn emails(sample: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let emails = sample.get("emails").and_then(Value::as_array);
+    emails.into_iter().flatten().filter_map(|email| email.get("value")?.as_str())
 }
 
 /// A path prints as what reads back as itself, and leads somewhere or nowhere.
@@ -96,7 +111,7 @@ pub fn path(data: &[u8]) {
 /// What a PATCH leaves can be kept, and sending the result back as a PUT changes nothing.
 pub fn patch(data: &[u8]) {
     let Ok(body) = serde_json::from_slice::<Value>(data) else { return };
-    let _ = patch::may_disable(&body);
+    let _ = patch::Active::of(&body);
     let Ok(ops) = patch::parse_ops(&body, &Seen::default()) else {
         return;
     };
