@@ -84,8 +84,8 @@ impl Rates {
             return Ok(());
         };
         let taken = match keyed.check_key_n(name, requests) {
-            // More than could ever be had at once costs all of it.
-            Err(InsufficientCapacity(all)) => NonZeroU32::new(all).and_then(|all| keyed.check_key_n(name, all).ok()),
+            // More than could ever be had at once costs all that there is beside the request itself.
+            Err(InsufficientCapacity(all)) => NonZeroU32::new(all.saturating_sub(1)).and_then(|all| keyed.check_key_n(name, all).ok()),
             Ok(taken) => Some(taken),
         };
         match taken {
@@ -118,11 +118,10 @@ mod tests {
         assert_eq!(rates.more(&okta, 0), Ok(()));
         assert_eq!(rates.more(&okta, 400), Ok(()));
         assert!(rates.more(&okta, 399).is_err_and(|wait| wait >= 3));
-        assert_eq!(
-            rates.more(&okta, 100_000),
-            Ok(()),
-            "more than could ever be had at once is not kept out for ever"
-        );
+        let entra: Arc<str> = "entra".into();
+        assert_eq!(rates.source(&entra), Ok(()));
+        assert_eq!(rates.more(&entra, 100_000), Ok(()), "not kept out for ever");
+        assert!(rates.more(&entra, 100_000).is_err(), "but it costs all there is");
         assert_eq!(Rates::new(0, 0).more(&okta, 1_000), Ok(()));
     }
 
