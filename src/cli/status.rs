@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::read::{Installation, World};
 use crate::access::key::{MappingKey, MappingKind};
-use crate::access::mapping::{GroupFilter, Mapping};
+use crate::access::mapping::Mapping;
 use crate::access::policy::Refusal;
 use crate::access::select::select;
+use crate::access::source::{ignored, known_groups};
 use crate::access::targets::usable_sources;
 use crate::api::ScimSource;
 use crate::api::conditions::READY;
@@ -412,16 +413,10 @@ fn known(world: &World, directory: &Directory) -> Directory {
     let mut known = directory.clone();
     for object in &world.sources {
         let name = object.name_any();
-        let Some(text) = &object.spec.known_groups else { continue };
-        let (Some(source), Ok(filter)) = (directory.source(&name), GroupFilter::of("spec.knownGroups", text)) else {
-            continue;
-        };
-        let ignored = source
-            .groups()
-            .filter(|group| !filter.matches(group))
-            .map(|group| group.n)
-            .collect();
-        known = known.ignoring(&name, &ignored);
+        if let (Some(source), Ok(filter)) = (directory.source(&name), known_groups(object)) {
+            let groups = ignored(filter.as_ref(), source, source.groups().map(|group| group.n));
+            known = known.ignoring(&name, &groups);
+        }
     }
     known
 }

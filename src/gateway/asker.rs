@@ -218,13 +218,10 @@ impl Asker<'_> {
         self.gateway.rates.more(&self.served.name, more).map_err(Failure::TooMany)?;
         let journal = self.gateway.journal()?;
         let asked = self.asked();
-        let (snapshot, name) = (journal.snapshot().state, self.served.name.clone());
+        let (snapshot, name, seen) = (journal.snapshot().state, self.served.name.clone(), self.seen.clone());
         let long = bulk.operations.len() > LONG_BULK;
-        let (job, echoes) = self
-            .gateway
-            .work(Long::write(long), move || Job::read(bulk, snapshot.source(&name)))
-            .await?;
-        let seen = job.seen.clone();
+        let read = move || Job::read(bulk, snapshot.source(&name), &seen);
+        let (job, echoes) = self.gateway.work(Long::write(long), read).await?;
         let judge = move |directory: &Directory, _: &_| match job.judge(directory, &asked) {
             (events, outcomes) if events.is_empty() => Verdict::Read(outcomes),
             (events, outcomes) => Verdict::Append(events, outcomes),
@@ -232,7 +229,6 @@ impl Asker<'_> {
         let (directory, outcomes) = journal
             .submit_with_answer(judge, |directory: &Directory, outcomes| (directory.clone(), outcomes))
             .await?;
-        self.seen.also(&seen);
         let source = source_of(&directory, &self.served.name);
         let now = |kind, id: &str| Some(version(source, judge::find(source, kind, id).ok()?));
         let operations = echoes

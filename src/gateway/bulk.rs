@@ -28,8 +28,6 @@ pub(super) struct Job {
     steps: Vec<Result<Step, ScimError>>,
     /// By operation: the members that are added when all are there.
     pending: Vec<Vec<String>>,
-    /// What it has that the schema or the RFC does not have.
-    pub(super) seen: Seen,
 }
 
 /// What became of an operation; none: it was not tried any more.
@@ -45,8 +43,8 @@ pub(super) struct Echo {
 }
 
 impl Job {
-    /// Reads the operations. `source` is what members are looked up in already.
-    pub(super) fn read(mut bulk: Bulk, source: Option<&Source>) -> (Self, Vec<Echo>) {
+    /// Reads the operations. `source` is what members are looked up in already; `seen` notes what the schema or the RFC does not have.
+    pub(super) fn read(mut bulk: Bulk, source: Option<&Source>, seen: &Seen) -> (Self, Vec<Echo>) {
         let id = |operation: &Operation| matches!(operation.what, Ok(What::Create(..))).then(|| Uuid::new_v4().to_string());
         let ids: Vec<Option<String>> = bulk.operations.iter().map(id).collect();
         let plan = bulk.resolve(&ids);
@@ -54,7 +52,6 @@ impl Job {
             fail_on_errors: bulk.fail_on_errors,
             steps: Vec::with_capacity(ids.len()),
             pending: Vec::with_capacity(ids.len()),
-            seen: Seen::default(),
             plan,
         };
         let mut echoes = Vec::with_capacity(ids.len());
@@ -73,7 +70,7 @@ impl Job {
             let condition = operation.version.as_deref().map(Condition::version).unwrap_or_default();
             let read = operation
                 .what
-                .and_then(|what| step(what, ids[i].as_deref(), &later, source, condition, &job.seen));
+                .and_then(|what| step(what, ids[i].as_deref(), &later, source, condition, seen));
             let (step, pending) = match read {
                 Ok((step, pending)) => (Ok(step), pending),
                 Err(error) => (Err(error), Vec::new()),

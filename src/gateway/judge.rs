@@ -249,7 +249,7 @@ impl At<'_> {
             members: members[..first].to_vec(),
             request: self.asked.request.to_string(),
         }];
-        events.extend(self.changed(n, Map::new(), &members[first..], &[]));
+        events.extend(changed(self.asked, n, Map::new(), &members[first..], &[]));
         Ok((events, Done::Created(n)))
     }
 
@@ -305,11 +305,10 @@ impl At<'_> {
     fn change(&self, resource: &Resource, old: &Map<String, Value>, new: &Map<String, Value>, edit: Edit) -> (Vec<Event>, Done) {
         let (add, remove) = edit.difference();
         let (add, remove): (Vec<u32>, Vec<u32>) = (add.iter().collect(), remove.iter().collect());
-        (self.changed(resource.n, merge::diff(old, new), &add, &remove), Done::Is(resource.n))
-    }
-
-    fn changed(&self, n: u32, patch: Map<String, Value>, add: &[u32], remove: &[u32]) -> Vec<Event> {
-        changed(self.asked, n, patch, add, remove)
+        (
+            changed(self.asked, resource.n, merge::diff(old, new), &add, &remove),
+            Done::Is(resource.n),
+        )
     }
 
     fn find(&self, id: &str, condition: &Condition) -> Result<&Resource, ScimError> {

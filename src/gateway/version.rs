@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 use ring::digest;
+use roaring::RoaringBitmap;
 
 use crate::directory::{Kind, Resource, Source};
 use crate::scim::ScimError;
@@ -11,7 +12,7 @@ pub(super) fn version(source: &Source, resource: &Resource) -> String {
     let (index, ordinal) = resource.version;
     let groups = match resource.kind {
         Kind::User => source.ancestors(resource.n),
-        Kind::Group => return format!("W/\"{index}.{ordinal}\""),
+        Kind::Group => RoaringBitmap::new(),
     };
     if groups.is_empty() {
         return format!("W/\"{index}.{ordinal}\"");

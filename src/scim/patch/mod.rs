@@ -104,8 +104,8 @@ fn parse_op(op: &Value, seen: &Seen) -> Result<Op, ScimError> {
     Ok(Op { kind, path, value })
 }
 
-/// What the body of a PUT or PATCH of a user, understood or not, says of `active`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the body of a PUT or PATCH of a user, understood or not, says of `active`; of several things the last of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Active {
     /// Nothing.
     #[default]
@@ -119,11 +119,27 @@ pub enum Active {
 impl Active {
     /// Of a body.
     pub fn of(body: &Value) -> Self {
-        match (may_disable(body), says_active(body)) {
-            (true, _) => Active::MayDisable,
-            (false, true) => Active::Enables,
-            (false, false) => Active::Unsaid,
+        match body {
+            Value::Array(list) => list.iter().map(Self::of).max().unwrap_or_default(),
+            Value::Object(map) => {
+                let said = map.iter().map(|(key, value)| match value {
+                    Value::String(path) if key.eq_ignore_ascii_case("path") && is_active(path) => Self::said(get_attribute(map, "value")),
+                    value if is_active(key) => Self::said(Some(value)),
+                    value => Self::of(value),
+                });
+                said.max().unwrap_or_default()
+            }
+            _ => Active::Unsaid,
         }
+    }
+
+    fn said(value: Option<&Value>) -> Self {
+        let enables = match value {
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+            _ => false,
+        };
+        if enables { Active::Enables } else { Active::MayDisable }
     }
 }
 
@@ -132,34 +148,6 @@ fn is_active(text: &str) -> bool {
     path.split(['.', '['])
         .next()
         .is_some_and(|name| name.eq_ignore_ascii_case("active"))
-}
-
-fn says_active(body: &Value) -> bool {
-    match body {
-        Value::Array(list) => list.iter().any(says_active),
-        Value::Object(map) => map.iter().any(|(key, value)| {
-            let path = key.eq_ignore_ascii_case("path") && value.as_str().is_some_and(is_active);
-            path || is_active(key) || says_active(value)
-        }),
-        _ => false,
-    }
-}
-
-fn may_disable(body: &Value) -> bool {
-    let enables = |value: &Value| match value {
-        Value::Bool(flag) => *flag,
-        Value::String(text) => text.eq_ignore_ascii_case("true"),
-        _ => false,
-    };
-    match body {
-        Value::Array(list) => list.iter().any(may_disable),
-        Value::Object(map) => map.iter().any(|(key, value)| match value {
-            Value::String(path) if key.eq_ignore_ascii_case("path") && is_active(path) => !get_attribute(map, "value").is_some_and(enables),
-            value if is_active(key) => !enables(value),
-            value => may_disable(value),
-        }),
-        _ => false,
-    }
 }
 
 /// Applies the operations to the attributes of the resource `id`, and gives the new attributes. On an error nothing counts: the old attributes are as they

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::discovery::type_name;
+use super::discovery::{schema_resource, type_name};
 use super::{ResourceKind, Type};
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::filter::is_time;
@@ -68,12 +68,6 @@ impl Extensions {
                 }
                 continue;
             };
-            let uses = |attributes: &mut Map<String, Value>| {
-                let urn = Value::from(extension.id.as_str());
-                if let Some(Value::Array(schemas)) = attributes.get_mut("schemas").filter(|schemas| !holds(schemas, &urn)) {
-                    schemas.push(urn);
-                }
-            };
             let before = before.and_then(|before| before.get(&key)).and_then(Value::as_object);
             let Some(Value::Object(sent)) = attributes.get_mut(&key).map(Value::take) else {
                 seen.drift(Drift::WrongType, &extension.id);
@@ -97,7 +91,12 @@ impl Extensions {
                     attributes.insert(extension.id.clone(), Value::Object(checked))
                 }
             };
-            uses(attributes);
+            let urn = Value::from(extension.id.as_str());
+            if let Some(Value::Array(schemas)) = attributes.get_mut("schemas")
+                && !schemas.contains(&urn)
+            {
+                schemas.push(urn);
+            }
         }
         Ok(())
     }
@@ -118,14 +117,8 @@ impl Extensions {
     /// As `/Schemas` shows them.
     pub fn schemas(&self, base: &str) -> Vec<Value> {
         let render = |extension: &Extension| {
-            json!({
-                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Schema"],
-                "id": extension.id,
-                "name": extension.name,
-                "description": extension.description,
-                "attributes": extension.attributes.iter().map(render).collect::<Vec<_>>(),
-                "meta": {"resourceType": "Schema", "location": format!("{base}/Schemas/{}", extension.id)}
-            })
+            let attributes = extension.attributes.iter().map(render).collect();
+            schema_resource(base, &extension.id, &extension.name, &extension.description, attributes)
         };
         self.0.iter().map(render).collect()
     }
@@ -145,10 +138,6 @@ impl Extensions {
     fn of(&self, kind: ResourceKind) -> impl Iterator<Item = &Extension> {
         self.0.iter().filter(move |extension| extension.kind == kind)
     }
-}
-
-fn holds(list: &Value, one: &Value) -> bool {
-    list.as_array().is_some_and(|list| list.contains(one))
 }
 
 fn find<'a>(attributes: &'a [Declared], name: &str) -> Option<&'a Declared> {

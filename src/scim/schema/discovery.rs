@@ -85,13 +85,19 @@ fn render_type(kind: ResourceKind, base: &str) -> Value {
 }
 
 fn render_schema(schema: &Schema, base: &str) -> Value {
+    let attributes = schema.attributes.iter().map(render_attribute).collect();
+    schema_resource(base, schema.id, schema.name, schema.description, attributes)
+}
+
+/// A Schema resource (RFC 7643 §7), of the tables or declared.
+pub(super) fn schema_resource(base: &str, id: &str, name: &str, description: &str, attributes: Vec<Value>) -> Value {
     json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Schema"],
-        "id": schema.id,
-        "name": schema.name,
-        "description": schema.description,
-        "attributes": schema.attributes.iter().map(render_attribute).collect::<Vec<_>>(),
-        "meta": {"resourceType": "Schema", "location": format!("{base}/Schemas/{}", schema.id)}
+        "id": id,
+        "name": name,
+        "description": description,
+        "attributes": attributes,
+        "meta": {"resourceType": "Schema", "location": format!("{base}/Schemas/{id}")}
     })
 }
 
