@@ -15,6 +15,7 @@ mod journal;
 #[path = "../tests/it/kit.rs"]
 mod kit;
 mod load;
+mod peers;
 #[path = "../tests/it/provider.rs"]
 mod provider;
 mod queue;

@@ -5,6 +5,7 @@ pub mod crds;
 pub mod journal;
 pub mod mapping;
 pub mod names;
+pub mod push;
 pub mod selector;
 pub mod source;
 

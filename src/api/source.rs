@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::push::Push;
 use super::selector::Selector;
 
 /// One identity provider.
@@ -52,42 +53,6 @@ pub struct ScimSourceSpec {
     /// Holds every new grant from this source. Pushes are still taken and recorded, and a person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
-}
-
-/// The provider pushes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Push {
-    /// The bearer tokens that are accepted; several at once, so that they can be rotated without an outage.
-    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub tokens: Vec<Token>,
-}
-
-/// One bearer token.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Token {
-    /// A name for logs and status, such as the quarter in which it was issued. Never the token itself.
-    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// Where the token is: a key of a Secret in Rolecall's own namespace. At least 32 characters; `openssl rand -base64 32` makes one.
-    pub secret_key_ref: SecretKeyRef,
-    /// When the token stops being accepted (RFC 3339). RFC 7644 §7.4 asks for a limited lifetime.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), extend("format" = "date-time"))]
-    pub not_after: Option<String>,
-}
-
-/// A key of a Secret in Rolecall's own namespace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKeyRef {
-    /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key inside the Secret's `data`.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
 }
 
 /// How the provider's people appear to the API server.
@@ -289,9 +254,9 @@ pub struct ScimSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub largest_groups: Vec<GroupStatus>,
-    /// The bearer tokens of the spec, and when each was last used.
+    /// The bearer tokens of the spec, and when each was last used; those of `jwt` as one of that name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 9), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tokens: Vec<TokenStatus>,
     /// What the provider's requests need beyond RFC 7643 and 7644, and how many requests did; counted about once an hour.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

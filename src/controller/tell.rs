@@ -219,7 +219,7 @@ impl Engine {
             generation: object.metadata.generation.unwrap_or_default(),
             suspend: object.spec.suspend,
             invalid: self.sources.get(name).and_then(|s| s.as_ref().err()),
-            tokens: &object.spec.push.tokens,
+            push: &object.spec.push,
             source: self.seen.state.source(name),
             conflicts: self.usernames.conflicts(name),
             nameless: self.usernames.nameless(name),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{CursorKey, Error, Settings, server, tls};
 use crate::journal::Known;
+use crate::ops::fetch::Reach;
 
 /// How the gateway runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,6 +74,9 @@ pub struct Args {
     /// The directory journal is proved at least this often: after an etcd restore a watch says nothing.
     #[arg(long, env = "ROLECALL_PROOF_INTERVAL", default_value = "30s", value_parser = duration)]
     pub proof_interval: Duration,
+    /// What URLs in ScimSources may lead to.
+    #[command(flatten)]
+    pub reach: Reach,
     /// Serve nothing unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
     /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]

@@ -134,13 +134,13 @@ impl Asker<'_> {
         let end = Instant::now() + self.gateway.settings.request_timeout.saturating_sub(Duration::from_secs(1));
         let source = source_of(&directory, &name);
         let long = list::is_long(&kinds, &query) && source.user_count() + source.group_count() > LONG_GROUP;
-        let (cursors, seen) = (self.gateway.cursors.clone(), self.seen.clone());
+        let (cursors, seen, extensions) = (self.gateway.cursors.clone(), self.seen.clone(), self.served.extensions.clone());
         let find = move || {
             let view = View {
                 source: source_of(&directory, &name),
                 base: &base,
             };
-            let mut page = list::list(view, &kinds, &query, &begin, &seen, &|| Instant::now() >= end)?;
+            let mut page = list::list(view, &kinds, &query, &begin, &extensions, &seen, &|| Instant::now() >= end)?;
             let next = page.next.take().filter(|_| query.cursor.is_some());
             let next = next
                 .map(|after| cursors.seal(&scope, after, query.count, Timestamp::now()))

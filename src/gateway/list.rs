@@ -9,6 +9,7 @@ use super::judge::{kind, parse_id, resource_kind};
 use super::render::{self, Object, Relation, Rendered, View};
 use crate::directory::Resource;
 use crate::scim::filter::Key;
+use crate::scim::schema::Extensions;
 use crate::scim::sort::{SortKey, Sorter, order};
 use crate::scim::{ListQuery, Matcher, ResourceKind, ScimError, Seen, fold};
 
@@ -40,10 +41,11 @@ pub(super) fn list<'a>(
     kinds: &[ResourceKind],
     query: &'a ListQuery,
     begin: &Begin,
+    extensions: &Extensions,
     seen: &Seen,
     expired: &dyn Fn() -> bool,
 ) -> Result<Page<'a>, ScimError> {
-    let found = find(view, kinds, query, seen, expired)?;
+    let found = find(view, kinds, query, extensions, seen, expired)?;
     let mut page = Page {
         total: found.len(),
         start_index: query.start_index,
@@ -64,7 +66,7 @@ pub(super) fn list<'a>(
         Some(sort) => {
             let sorters = kinds
                 .iter()
-                .map(|kind| Ok((*kind, sort.compile(*kind, kinds)?)))
+                .map(|kind| Ok((*kind, sort.compile(*kind, kinds, extensions)?)))
                 .collect::<Result<Vec<_>, ScimError>>()?;
             let mut keyed = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
             for (looked, resource) in found.iter().filter_map(|n| view.source.get(n)).enumerate() {
@@ -112,6 +114,7 @@ fn find(
     view: View,
     kinds: &[ResourceKind],
     query: &ListQuery,
+    extensions: &Extensions,
     seen: &Seen,
     expired: &dyn Fn() -> bool,
 ) -> Result<RoaringBitmap, ScimError> {
@@ -122,10 +125,7 @@ fn find(
             found |= everything;
             continue;
         };
-        let matcher = match kinds.len() {
-            1 => filter.compile(*of)?,
-            _ => filter.compile_all(*of)?,
-        };
+        let matcher = filter.compile_for(*of, kinds, extensions)?;
         seen.also(matcher.seen());
         let mut candidates = everything.clone();
         for (key, text) in filter.keys(*of) {

@@ -5,7 +5,7 @@
 //!                                                              '--> Journal::read --> list, render --> answer
 //! ```
 //!
-//! Pure: `route`, `extensions`, `bounds`, `tokens`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources` (ScimSources and Secrets),
+//! Pure: `route`, `extensions`, `bounds`, `tokens`, `jwt`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources`, `secrets`, `issuers` (ScimSources, Secrets, key sets),
 //! `usage` and `rate` (what is counted), `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
 //!
 //! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
@@ -19,7 +19,9 @@ mod bulk;
 mod cursor;
 mod extensions;
 mod health;
+mod issuers;
 mod judge;
+mod jwt;
 mod keeper;
 mod list;
 mod members;
@@ -27,6 +29,7 @@ mod metrics;
 mod rate;
 mod render;
 mod route;
+mod secrets;
 mod serve;
 pub mod server;
 mod sources;
@@ -50,6 +53,7 @@ pub use metrics::Metrics;
 
 use crate::directory::Directory;
 use crate::journal::Journal;
+use crate::ops::fetch::Fetcher;
 use crate::ops::shutdown::Shutdown;
 use crate::scim::bulk::MAX_PAYLOAD;
 use crate::scim::schema::Limits;
@@ -212,6 +216,9 @@ pub enum Error {
     /// `--cursor-key`.
     #[error("--cursor-key: {0}")]
     CursorKey(String),
+    /// `--upstream-ca`.
+    #[error("--upstream-ca: {0}")]
+    UpstreamCa(String),
     /// `--expect-head`.
     #[error("--expect-head: {0}")]
     ExpectHead(String),
@@ -237,7 +244,8 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
     check_readable(address, tls.is_some() || args.insecure_http)?;
     let sources = Sources::default();
     let gateway = Arc::new(Gateway::new(args.settings(tls.is_some())?, sources.clone())?);
-    let (watch, synced) = sources::Watch::new(&args, client.clone(), sources);
+    let fetcher = Fetcher::new(&args.reach).map_err(Error::UpstreamCa)?;
+    let (watch, synced) = sources::Watch::new(&args, client.clone(), fetcher, sources);
     let mut tasks = tokio::task::JoinSet::new();
     if !args.health_address.is_empty() {
         let health = server::bind(&args.health_address).await?;

@@ -6,35 +6,31 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::args::Args;
-use super::tokens::{Credential, Hash, SHORTEST, Served, Sources};
+use super::issuers::Issuers;
+use super::jwt::{Issuer, Keys};
+use super::secrets::{Secrets, Wanted, What};
+use super::tokens::{Credential, Hash, Served, Sources};
 use crate::api::conditions::JOURNAL_ROLLED_BACK;
-use crate::api::source::{JournalRef, Token};
+use crate::api::push::{JWT, Jwt, Token};
+use crate::api::source::JournalRef;
 use crate::api::{ScimSource, ScimSourceSpec};
 use crate::directory::FailingToken;
+use crate::ops::fetch::Fetcher;
 use crate::scim::schema::Extensions;
 
-/// The deadline of one GET.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// How many Secrets are asked for at once.
-const AT_ONCE: usize = 8;
 /// A Secret that is missing is looked for again so soon: it is often applied right after its source.
 const MISSING_AGAIN: Duration = Duration::from_secs(2);
-
-/// A key of a Secret.
-type Key = (String, String);
 
 /// Follows the ScimSources of one class.
 pub(super) struct Watch {
     client: Client,
-    namespace: String,
     class: String,
     every: Duration,
     served: Sources,
@@ -43,7 +39,8 @@ pub(super) struct Watch {
     listed: Option<BTreeMap<String, Known>>,
     /// Whether a list was complete once.
     complete: bool,
-    hashes: BTreeMap<Key, Result<Hash, Unusable>>,
+    secrets: Secrets,
+    issuers: Issuers,
     synced: watch::Sender<Synced>,
 }
 
@@ -58,37 +55,11 @@ pub(super) struct Synced {
     pub(super) rolled_back: bool,
 }
 
-/// Why a key of a Secret gives no token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unusable {
-    NoSecret,
-    NoKey,
-    Short,
-    Unread,
-}
-
-impl Unusable {
-    /// For the admin: what is wrong, and what to do.
-    fn text(self, (secret, key): &Key, namespace: &str) -> String {
-        match self {
-            Self::NoSecret => format!(
-                "there is no Secret {secret:?} in namespace {namespace:?}: kubectl create secret generic {secret} -n {namespace} --from-literal={key}=\"$(openssl rand -hex 32)\""
-            ),
-            Self::NoKey => format!("the Secret {namespace}/{secret} has no key {key:?}"),
-            Self::Short => {
-                format!(
-                    "the Secret {namespace}/{secret} has less than {SHORTEST} characters under {key:?}: openssl rand -hex 32 makes a good token"
-                )
-            }
-            Self::Unread => format!("the Secret {namespace}/{secret} cannot be read; tried again"),
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
     uid: String,
     tokens: Vec<Token>,
+    jwt: Option<Arc<Jwt>>,
     extensions: Arc<Extensions>,
     journal: Option<JournalRef>,
     rolled_back: bool,
@@ -96,18 +67,18 @@ struct Known {
 
 impl Watch {
     /// Sets `served` as the cluster says, once it runs.
-    pub(super) fn new(args: &Args, client: Client, served: Sources) -> (Self, watch::Receiver<Synced>) {
+    pub(super) fn new(args: &Args, client: Client, fetcher: Fetcher, served: Sources) -> (Self, watch::Receiver<Synced>) {
         let (synced, receiver) = watch::channel(Synced::default());
         let watch = Self {
+            secrets: Secrets::new(client.clone(), &args.namespace),
+            issuers: Issuers::new(fetcher, args.refresh),
             client,
-            namespace: args.namespace.clone(),
             class: args.class.clone(),
             every: args.refresh,
             served,
             known: BTreeMap::new(),
             listed: None,
             complete: false,
-            hashes: BTreeMap::new(),
             synced,
         };
         (watch, receiver)
@@ -140,7 +111,7 @@ impl Watch {
                     next = Instant::now() + self.every;
                 }
             }
-            if self.hashes.values().any(Result::is_err) {
+            if self.secrets.lacking() {
                 next = next.min(Instant::now() + MISSING_AGAIN);
             }
             self.publish();
@@ -191,6 +162,7 @@ impl Watch {
                     let known = Known {
                         uid: source.metadata.uid.unwrap_or_default(),
                         tokens: push.tokens,
+                        jwt: push.jwt.map(Arc::from),
                         extensions: Arc::new(super::extensions::of(&schema)),
                         rolled_back: status
                             .conditions
@@ -208,62 +180,17 @@ impl Watch {
         }
     }
 
-    /// Reads the Secrets, all of them or those not read yet. One that cannot be read stays as it was; one that is gone counts no more.
+    /// Reads the Secrets and asks the issuers: all whose turn it is, or those not read yet.
     async fn look(&mut self, again: bool) {
-        let keys = |known: &BTreeMap<String, Known>| -> BTreeSet<Key> {
-            let tokens = known.values().flat_map(|source| &source.tokens);
-            tokens
-                .map(|token| (token.secret_key_ref.name.clone(), token.secret_key_ref.key.clone()))
-                .collect()
-        };
-        let wanted = keys(&self.known);
-        self.hashes.retain(|key, _| wanted.contains(key));
-        let missing = wanted
-            .into_iter()
-            .filter(|key| again || self.hashes.get(key).is_none_or(Result::is_err));
-        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, key) in missing {
-            names.entry(name).or_default().push(key);
-        }
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let reads = futures::stream::iter(names).map(|(name, keys)| {
-            let api = api.clone();
-            async move {
-                let read = timeout(DEADLINE, api.get_opt(&name)).await;
-                (name, keys, read)
-            }
-        });
-        let reads: Vec<_> = reads.buffer_unordered(AT_ONCE).collect().await;
-        for (name, keys, read) in reads {
-            let data = match read {
-                Ok(Ok(secret)) => secret.map(|secret| secret.data.unwrap_or_default()),
-                failed => {
-                    let error = failed.map_or("not answered in time".to_owned(), |read| {
-                        read.err().map(|e| e.to_string()).unwrap_or_default()
-                    });
-                    tracing::warn!(secret = name, error, "a Secret cannot be read; its tokens stay as they were");
-                    for key in keys {
-                        self.hashes.entry((name.clone(), key)).or_insert(Err(Unusable::Unread));
-                    }
-                    continue;
-                }
-            };
-            for key in keys {
-                let hash = match data.as_ref().map(|data| data.get(&key)) {
-                    None => Err(Unusable::NoSecret),
-                    Some(None) => Err(Unusable::NoKey),
-                    Some(Some(secret)) => Hash::of_secret(&secret.0).ok_or(Unusable::Short),
-                };
-                let id = (name.clone(), key);
-                // said once, not every time
-                if let Err(why) = hash
-                    && self.hashes.get(&id) != Some(&hash)
-                {
-                    tracing::warn!("a token is not accepted: {}", why.text(&id, &self.namespace));
-                }
-                self.hashes.insert(id, hash);
+        let (mut secrets, mut urls) = (BTreeSet::new(), BTreeSet::new());
+        for source in self.known.values() {
+            secrets.extend(source.tokens.iter().map(|token| Wanted::new(&token.secret_key_ref, What::Token)));
+            if let Some(jwt) = &source.jwt {
+                secrets.extend(jwt.jwks_secret_key_ref.iter().map(|at| Wanted::new(at, What::Keys)));
+                urls.extend(jwt.jwks_uri.clone());
             }
         }
+        tokio::join!(self.secrets.look(secrets, again), self.issuers.look(urls));
     }
 
     fn publish(&self) {
@@ -282,10 +209,19 @@ impl Watch {
                     }),
                 }
             }
+            let jwt = source.jwt.as_ref().and_then(|jwt| match self.keys(jwt) {
+                Ok(keys) => Some(Issuer::new(jwt.clone(), keys)),
+                Err(why) => {
+                    let name = JWT.to_owned();
+                    failing.push(FailingToken { name, why });
+                    None
+                }
+            });
             Served {
                 name: name.as_str().into(),
                 uid: source.uid.as_str().into(),
                 tokens,
+                jwt,
                 failing,
                 extensions: source.extensions.clone(),
             }
@@ -298,11 +234,18 @@ impl Watch {
         });
     }
 
+    /// The keys of an issuer, or why there are none.
+    fn keys(&self, jwt: &Jwt) -> Result<Arc<Keys>, String> {
+        match (&jwt.jwks_secret_key_ref, &jwt.jwks_uri) {
+            (Some(at), _) => self.secrets.keys(at),
+            (None, Some(url)) => self.issuers.keys(url),
+            (None, None) => Err("neither jwksSecretKeyRef nor jwksUri is given".to_owned()),
+        }
+    }
+
     /// A token that can be used, or why it cannot.
     fn credential(&self, token: &Token, now: Timestamp) -> Result<Credential, String> {
-        let key = (token.secret_key_ref.name.clone(), token.secret_key_ref.key.clone());
-        let hash = self.hashes.get(&key).copied().unwrap_or(Err(Unusable::Unread));
-        let hash = hash.map_err(|why| why.text(&key, &self.namespace))?;
+        let hash = self.secrets.token(&token.secret_key_ref)?;
         let not_after: Option<Timestamp> = token
             .not_after
             .as_deref()
@@ -358,6 +301,7 @@ impl Sources {
             name: Arc::from(name),
             uid: Arc::from(uid),
             tokens: tokens.into_iter().collect(),
+            jwt: None,
             failing: Vec::new(),
             extensions: Arc::default(),
         }]);

@@ -1,4 +1,4 @@
-//! Which sources are served, and by which tokens: hashes only, compared in constant time. Where they come from is in `sources`.
+//! Which sources are served, and by which tokens: hashes only, compared in constant time, and keys of issuers. Where they come from is in `sources`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use ring::digest;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::jwt::Issuer;
+use crate::api::push::JWT;
 use crate::directory::FailingToken;
 use crate::scim::schema::Extensions;
 
@@ -53,7 +55,7 @@ pub struct Credential {
 }
 
 /// One source that is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// The source's name.
     pub name: Arc<str>,
@@ -61,6 +63,8 @@ pub struct Served {
     pub uid: Arc<str>,
     /// The tokens of its provider.
     pub tokens: Vec<Credential>,
+    /// Whose signed tokens are accepted too.
+    pub jwt: Option<Issuer>,
     /// Those that cannot be used, for the admin to see.
     pub failing: Vec<FailingToken>,
     /// The extension schemas that are declared for it.
@@ -83,7 +87,8 @@ impl Sources {
         self.0.load().values().cloned().collect()
     }
 
-    /// The source and the token's name, if the token is one of its own and not out of date. An unknown source takes the same time and says the same.
+    /// The source and the token's name, if the token is one of its own and not out of date. An unknown source says the same, and takes the same time as
+    /// one without an issuer.
     pub fn authenticate(&self, source: &str, token: Option<&str>, now: Timestamp) -> Option<(Arc<Served>, Arc<str>)> {
         let presented = Hash::of(token.unwrap_or_default().as_bytes());
         let served = self.0.load().get(source).cloned();
@@ -102,8 +107,11 @@ impl Sources {
             which.conditional_assign(&u8::try_from(i).unwrap_or(u8::MAX), this);
             good |= this;
         }
-        let served = served.filter(|_| token.is_some() && bool::from(good))?;
-        let name = served.tokens.get(usize::from(which))?.name.clone();
+        let (served, token) = (served?, token?);
+        let name = match bool::from(good) {
+            true => served.tokens.get(usize::from(which))?.name.clone(),
+            false => served.jwt.as_ref().filter(|jwt| jwt.proves(token)).map(|_| JWT.into())?,
+        };
         Some((served, name))
     }
 }
@@ -133,6 +141,7 @@ mod tests {
             name: name.into(),
             uid: "u".into(),
             tokens,
+            jwt: None,
             failing: Vec::new(),
             extensions: Arc::default(),
         };

@@ -11,7 +11,7 @@ use super::error::{ScimError, excerpt};
 use super::filter::{get_attribute, instant};
 use super::fold;
 use super::path::AttrPath;
-use super::schema::{self, ResourceKind, Type};
+use super::schema::{self, Extensions, Known, ResourceKind, Type, known};
 
 /// `sortBy` and `sortOrder`.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl Sort {
 
     /// How resources of this kind are ordered, in a list of `all` these kinds. 400 `invalidValue` for an attribute that none of them has, for a complex
     /// one without `value`, and for members and groups, which have no order.
-    pub fn compile(&self, kind: ResourceKind, all: &[ResourceKind]) -> Result<Sorter, ScimError> {
+    pub fn compile(&self, kind: ResourceKind, all: &[ResourceKind], extensions: &Extensions) -> Result<Sorter, ScimError> {
         let refuse = |why: &str| ScimError::invalid_value(format!("sortBy: \"{}\" {why}", excerpt(&self.by.to_string())));
         let place = match schema::resolve(kind, &self.by) {
             Ok(place) => place,
@@ -95,23 +95,27 @@ impl Sort {
         if place.container.is_none() && place.attribute.is_some_and(|attribute| attribute.name == kind.relation()) {
             return Err(refuse("has no order"));
         }
-        let leaf = place.part.or(place.attribute);
+        let (attribute, part) = known(kind, &self.by, &place, extensions);
+        let leaf = if self.by.sub.is_some() { part } else { attribute };
         let (sub, leaf) = match leaf {
-            Some(complex) if complex.kind == Type::Complex => {
+            Some(complex) if complex.kind() == Type::Complex => {
                 let value = complex
                     .part("value")
                     .ok_or_else(|| refuse("is complex: name one of its sub-attributes"))?;
-                (Some(value.name.to_owned()), Some(value))
+                (Some(value.name().to_owned()), Some(value))
             }
-            _ => (place.part.map(|part| part.name.to_owned()).or_else(|| self.by.sub.clone()), leaf),
+            _ => (
+                part.map_or(self.by.sub.as_deref(), |part| Some(part.name())).map(str::to_owned),
+                leaf,
+            ),
         };
         Ok(Sorter {
             container: place.container.map(str::to_owned),
-            name: place.attribute.map_or(self.by.name.as_str(), |attribute| attribute.name).to_owned(),
+            name: attribute.map_or(self.by.name.as_str(), Known::name).to_owned(),
             sub,
             leaf: match leaf {
-                Some(attribute) if attribute.kind == Type::DateTime => Leaf::Time,
-                Some(attribute) if attribute.case_exact => Leaf::Exact,
+                Some(attribute) if attribute.kind() == Type::DateTime => Leaf::Time,
+                Some(attribute) if attribute.case_exact() => Leaf::Exact,
                 _ => Leaf::Folded,
             },
         })
@@ -209,7 +213,7 @@ mod tests {
 
     fn sorted(by: &str, order_by: &str, resources: &[Value]) -> Vec<usize> {
         let sort = Sort::parse(Some(by), Some(order_by)).unwrap().unwrap();
-        let sorter = sort.compile(ResourceKind::User, &[ResourceKind::User]).unwrap();
+        let sorter = sort.compile(ResourceKind::User, &[ResourceKind::User], &schema::NONE).unwrap();
         let mut keys: Vec<_> = resources
             .iter()
             .map(|resource| sorter.key(resource.as_object().unwrap()))
@@ -260,11 +264,12 @@ mod tests {
             "a b",
             "urn:ietf:params:scim:schemas:core:2.0:User",
         ] {
-            let refused = Sort::parse(Some(by), None).and_then(|sort| sort.unwrap().compile(ResourceKind::User, &[ResourceKind::User]));
+            let refused = Sort::parse(Some(by), None)
+                .and_then(|sort| sort.unwrap().compile(ResourceKind::User, &[ResourceKind::User], &schema::NONE));
             assert_eq!(refused.unwrap_err().scim_type, Some("invalidValue"), "{by}");
         }
         let sort = Sort::parse(Some("userName"), None).unwrap().unwrap();
-        let nowhere = sort.compile(ResourceKind::Group, &ResourceKind::ALL).unwrap();
+        let nowhere = sort.compile(ResourceKind::Group, &ResourceKind::ALL, &schema::NONE).unwrap();
         assert_eq!(nowhere.key(json!({"displayName": "a"}).as_object().unwrap()), None);
     }
 }

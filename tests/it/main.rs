@@ -13,6 +13,7 @@ mod gateway;
 mod gateway_faults;
 mod harness;
 mod install;
+mod issuer;
 mod journal;
 mod journey;
 mod kit;

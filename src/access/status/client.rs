@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{cut, number};
 use crate::api::conditions::{self, Set};
-use crate::api::source::{DriftStatus, Token, TokenStatus, ToleranceStatus};
+use crate::api::push::{JWT, Push, Token};
+use crate::api::source::{DriftStatus, TokenStatus, ToleranceStatus};
 use crate::directory::Client;
 
 /// So long before its end a token is told to expire.
@@ -14,14 +15,15 @@ const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How many attributes a status shows that are not what the schema says.
 const MAX_DRIFT: usize = 32;
 
-/// The tokens of the spec, with their last use.
-pub fn tokens(tokens: &[Token], client: &Client) -> Vec<TokenStatus> {
-    let status = |token: &Token| TokenStatus {
-        name: token.name.clone(),
-        last_used: client.tokens.get(token.name.as_str()).map(ToString::to_string),
-        not_after: token.not_after.clone(),
+/// The tokens of the spec, and those of its issuer as one, with their last use.
+pub fn tokens(push: &Push, client: &Client) -> Vec<TokenStatus> {
+    let status = |name: &str, not_after: Option<String>| TokenStatus {
+        name: name.to_owned(),
+        last_used: client.tokens.get(name).map(ToString::to_string),
+        not_after,
     };
-    tokens.iter().map(status).collect()
+    let own = push.tokens.iter().map(|token| status(&token.name, token.not_after.clone()));
+    own.chain(push.jwt.iter().map(|_| status(JWT, None))).collect()
 }
 
 /// What is tolerated, the most frequent first.
@@ -156,8 +158,9 @@ mod tests {
             tokens: [("soon".into(), at("2026-11-25T10:00:00Z"))].into(),
             ..Client::default()
         };
-        let shown = tokens(&list, &client);
-        assert_eq!(shown.len(), 4);
+        let jwt = Some(Box::default());
+        let shown = tokens(&Push { tokens: list.into(), jwt }, &client);
+        assert_eq!((shown.len(), shown[4].name.as_str()), (5, "jwt"));
         assert_eq!(
             (shown[2].last_used.as_deref(), shown[0].last_used.as_deref()),
             (Some("2026-11-25T10:00:00Z"), None)

@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{GROUPS_MAX, Standing, client, cut, group_status, list, number};
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
-use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus, Token};
+use crate::api::push::Push;
+use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
 use crate::directory::{FailingToken, Source};
 
 /// What happened to the journal that a source's data is in.
@@ -33,8 +34,8 @@ pub struct SourceReport<'a> {
     pub suspend: bool,
     /// What is wrong with its spec.
     pub invalid: Option<&'a Refusal>,
-    /// The tokens of `spec.push`.
-    pub tokens: &'a [Token],
+    /// How its provider proves who it is.
+    pub push: &'a Push,
     /// What the directory knows of it; `None`: no gateway has seen it yet.
     pub source: Option<&'a Source>,
     /// How many active users do not get the username they yield, because somebody else has it.
@@ -61,7 +62,8 @@ impl SourceReport<'_> {
     /// Why the provider cannot push at all; `None` if some token can be used.
     fn unusable(&self) -> Option<String> {
         let failing = self.failing();
-        (failing.len() >= self.tokens.len() && !self.tokens.is_empty()).then(|| {
+        let all = self.push.tokens.len() + usize::from(self.push.jwt.is_some());
+        (failing.len() >= all && all > 0).then(|| {
             format!(
                 "the provider cannot push, no token can be used: {}; what was granted stays until then",
                 unusable(failing)
@@ -80,7 +82,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     let mut set = standing(report).conditions();
     set.extend(beside(report));
     let client = report.source.unwrap_or_else(|| Source::empty()).client();
-    set.extend(client::conditions(report.tokens, client, now.0));
+    set.extend(client::conditions(&report.push.tokens, client, now.0));
     let mut status = ScimSourceStatus {
         observed_generation: report.generation,
         conditions: conditions::update(&old.conditions, &set, report.generation, now),
@@ -101,7 +103,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.groups = report.source.map_or(0, |s| count(s.group_count()));
     status.ignored_groups = report.source.map_or(0, |s| count(s.ignored().len()));
     status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
-    status.tokens = client::tokens(report.tokens, client);
+    status.tokens = client::tokens(report.push, client);
     status.tolerances = client::tolerances(client);
     status.drift = client::drift(client);
     status.largest_groups = report.source.map(|source| largest(report.name, source)).unwrap_or_default();

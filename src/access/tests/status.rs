@@ -11,7 +11,8 @@ use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, mapping_status, source_status};
 use crate::api::conditions;
 use crate::api::mapping::MappingStatus;
-use crate::api::source::{JournalRef, ScimSourceStatus, Token};
+use crate::api::push::{Push, Token};
+use crate::api::source::{JournalRef, ScimSourceStatus};
 use crate::directory::{Event, FailingToken, Source};
 
 fn now() -> Time {
@@ -309,12 +310,16 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         name: name.to_owned(),
         ..Token::default()
     });
+    let push = Push {
+        tokens: tokens.into(),
+        jwt: None,
+    };
     let mut report = SourceReport {
         name: "okta",
         generation: 4,
         suspend: false,
         invalid: None,
-        tokens: &tokens,
+        push: &push,
         source: world.directory.source("okta"),
         conflicts: 0,
         nameless: 0,

@@ -405,7 +405,7 @@ async fn too_many_to_look_at_is_said() {
         let begin = crate::gateway::list::Begin::Skip(0);
         let list = |expired: bool| {
             let seen = crate::scim::Seen::default();
-            crate::gateway::list::list(view, &kinds, &query, &begin, &seen, &|| expired).map(|_| ())
+            crate::gateway::list::list(view, &kinds, &query, &begin, &crate::scim::schema::NONE, &seen, &|| expired).map(|_| ())
         };
         assert!(list(false).is_ok());
         assert_eq!(list(true).unwrap_err().scim_type, Some("tooMany"), "{parameters:?}");

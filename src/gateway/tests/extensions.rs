@@ -13,6 +13,8 @@ async fn declared() -> Client {
         "id": URN, "name": "Corp", "description": "What the company adds.", "attributes": [
             {"name": "badge", "type": "integer"}, {"name": "costCode", "required": true},
             {"name": "desk", "type": "complex", "subAttributes": [{"name": "floor", "type": "integer"}]},
+            {"name": "key", "caseExact": true}, {"name": "since", "type": "dateTime"}, {"name": "keys", "caseExact": true, "multiValued": true},
+            {"name": "phones", "type": "complex", "multiValued": true, "subAttributes": [{"name": "value"}, {"name": "ext", "type": "integer"}]},
         ],
     }))
     .unwrap();
@@ -129,4 +131,76 @@ async fn nobody_stays_enabled_because_of_what_is_declared() {
         .put(&path, json!({"userName": "ada", "active": false, URN: {"badge": "eight"}}))
         .await;
     assert_eq!((put.status, &put.body["active"]), (200, &json!(false)));
+}
+
+#[tokio::test]
+async fn filters_and_orders_go_by_what_is_declared() {
+    let okta = declared().await;
+    let user = async |name: &str, extension: Value| {
+        let made = okta.post("/Users", json!({"userName": name, URN: extension})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    };
+    let phones = json!([{"value": "1", "ext": 9}, {"value": "2", "ext": 10}]);
+    user(
+        "ada",
+        json!({"key": "Ab", "costCode": "Ab", "since": "2026-01-01T01:00:00+02:00", "keys": ["x", "Y"], "badge": 9, "phones": phones}),
+    )
+    .await;
+    user(
+        "bob",
+        json!({"key": "aC", "costCode": "aC", "since": "2026-01-01T00:00:00Z", "badge": 10}),
+    )
+    .await;
+    for (filter, found) in [
+        ("key eq \"Ab\"", 1),
+        ("key eq \"ab\"", 0),
+        ("key sw \"a\"", 1),
+        ("KEY co \"b\"", 1),
+        ("costCode eq \"ab\"", 1),
+        ("costCode sw \"a\"", 2),
+        ("keys eq \"y\"", 0),
+        ("keys eq \"Y\"", 1),
+        ("since lt \"2026-01-01T00:00:00Z\"", 1),
+        ("since eq \"2025-12-31T23:00:00Z\"", 1),
+        ("badge gt 9", 1),
+        ("phones[value eq \"1\" and ext gt 9]", 0),
+        ("phones[value eq \"2\" and ext gt 9]", 1),
+        ("phones.EXT eq 9", 1),
+        ("phones eq \"2\"", 1),
+        ("undeclared pr", 0),
+    ] {
+        let got = okta.get(&format!("/Users?filter={URN}:{filter}")).await;
+        assert_eq!(got.body["totalResults"], json!(found), "{filter} {got:?}");
+        let everywhere = okta.get(&format!("/?filter={URN}:{filter}")).await;
+        assert_eq!(everywhere.body["totalResults"], json!(found), "{filter} {everywhere:?}");
+    }
+    for filter in [
+        "badge eq \"9\"",
+        "badge co 9",
+        "since gt \"yesterday\"",
+        "desk eq 1",
+        "phones[length eq 1]",
+    ] {
+        let got = okta.get(&format!("/Users?filter={URN}:{filter}")).await;
+        assert_eq!(got.error(), (400, "invalidFilter"), "{filter}");
+    }
+    for (by, first) in [("key", "ada"), ("costCode", "ada"), ("since", "ada"), ("badge", "ada")] {
+        let got = okta.get(&format!("/Users?sortBy={URN}:{by}")).await;
+        assert_eq!(got.body["Resources"][0]["userName"], json!(first), "{by}");
+    }
+    user("eve", json!({"key": "B", "costCode": "B"})).await;
+    let order = async |by: &str| {
+        let got = okta.get(&format!("/Users?sortBy={URN}:{by}")).await;
+        let names = got.body["Resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["userName"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        (order("key").await, order("costCode").await),
+        ("ada eve bob".to_owned(), "ada bob eve".to_owned())
+    );
+    assert_eq!(okta.get(&format!("/Users?sortBy={URN}:desk")).await.error(), (400, "invalidValue"));
 }

@@ -9,7 +9,7 @@ use super::{Filter, Literal, Op};
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::fold;
 use crate::scim::path::AttrPath;
-use crate::scim::schema::{self, Attribute, ResourceKind, Type};
+use crate::scim::schema::{self, Attribute, Extensions, Known, ResourceKind, Type, known};
 use crate::scim::tolerance::{Seen, Tolerance};
 
 /// The elements of `members` or `groups`, for resources whose map does not hold them.
@@ -72,25 +72,33 @@ impl Filter {
     /// Compiles the filter for resources of one kind. 400 `invalidFilter` for an attribute that the kind does not have (one of an extension that we do
     /// not know is allowed), for an operator or literal that does not fit the type, and for a complex attribute without `value` compared bare.
     pub fn compile(&self, kind: ResourceKind) -> Result<Matcher, ScimError> {
-        self.matcher(kind, false, None)
+        self.matcher(kind, false, None, &schema::NONE)
     }
 
-    /// Compiles the filter for a query over all kinds: an attribute that only the other kind has counts as having no value.
-    pub fn compile_all(&self, kind: ResourceKind) -> Result<Matcher, ScimError> {
-        self.matcher(kind, true, None)
+    /// Compiles the filter for a query over these kinds, by the extensions of a source too: an attribute that only the other kind has counts as having
+    /// no value.
+    pub fn compile_for(&self, kind: ResourceKind, kinds: &[ResourceKind], extensions: &Extensions) -> Result<Matcher, ScimError> {
+        self.matcher(kind, kinds.len() > 1, None, extensions)
     }
 
     /// Compiles a value filter for the elements of `attribute`: what stands in the brackets of `emails[...]`.
     pub fn compile_element(&self, attribute: Option<&'static Attribute>) -> Result<Matcher, ScimError> {
-        self.matcher(ResourceKind::User, false, Some(attribute))
+        self.matcher(ResourceKind::User, false, Some(attribute.map(Known::Published)), &schema::NONE)
     }
 
-    fn matcher(&self, kind: ResourceKind, lenient: bool, element: Option<Option<&'static Attribute>>) -> Result<Matcher, ScimError> {
+    fn matcher<'a>(
+        &self,
+        kind: ResourceKind,
+        lenient: bool,
+        element: Option<Option<Known<'a>>>,
+        extensions: &'a Extensions,
+    ) -> Result<Matcher, ScimError> {
         let seen = Seen::default();
         let compiler = Compiler {
             kind,
             lenient,
             element,
+            extensions,
             seen: &seen,
         };
         Ok(Matcher {
@@ -301,11 +309,12 @@ struct Compiler<'a> {
     kind: ResourceKind,
     lenient: bool,
     /// Inside brackets: the attribute before them, if a schema knows it.
-    element: Option<Option<&'static Attribute>>,
+    element: Option<Option<Known<'a>>>,
+    extensions: &'a Extensions,
     seen: &'a Seen,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     fn node(&self, filter: &Filter) -> Result<Node, ScimError> {
         let all = |parts: &[Filter]| parts.iter().map(|part| self.node(part)).collect::<Result<Vec<Node>, ScimError>>();
         Ok(match filter {
@@ -315,7 +324,7 @@ impl Compiler<'_> {
             Filter::Present(path) => Node::Present(self.target(path)?.0),
             Filter::Compare(path, op, literal) => {
                 let (mut target, mut attribute) = self.target(path)?;
-                if let Some(complex) = attribute.filter(|attribute| attribute.kind == Type::Complex)
+                if let Some(complex) = attribute.filter(|attribute| attribute.kind() == Type::Complex)
                     && *literal != Literal::Null
                 {
                     // Figure 2 of the RFC compares `emails` itself, and Entra `manager` and `members`: their `value` is meant.
@@ -324,13 +333,13 @@ impl Compiler<'_> {
                     target.sub = Some(
                         value
                             .ok_or_else(|| refuse(path, "is complex: name one of its sub-attributes"))?
-                            .name
+                            .name()
                             .to_owned(),
                     );
                     attribute = value;
                 }
                 match operand(path, attribute, *op, literal, self.seen)? {
-                    Operand::Bool(false) if *op == Op::Eq && attribute.is_some_and(|attribute| attribute.name == "primary") => {
+                    Operand::Bool(false) if *op == Op::Eq && attribute.is_some_and(|attribute| attribute.name() == "primary") => {
                         self.not_primary(target)
                     }
                     operand => Node::Compare(target, *op, operand),
@@ -338,7 +347,7 @@ impl Compiler<'_> {
             }
             Filter::Element(path, inner) => {
                 let (target, attribute) = self.target(path)?;
-                if attribute.is_some_and(|attribute| attribute.kind != Type::Complex && !attribute.multi) {
+                if attribute.is_some_and(|attribute| attribute.kind() != Type::Complex && !attribute.multi()) {
                     return Err(refuse(path, "has no elements to choose from"));
                 }
                 let inside = Compiler {
@@ -368,7 +377,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn target(&self, path: &AttrPath) -> Result<(Target, Option<&'static Attribute>), ScimError> {
+    fn target(&self, path: &AttrPath) -> Result<(Target, Option<Known<'a>>), ScimError> {
         let plain = |name: &str| Target {
             container: None,
             name: name.to_owned(),
@@ -378,12 +387,12 @@ impl Compiler<'_> {
         };
         match self.element {
             Some(Some(attribute)) => {
-                let part = match attribute.kind {
+                let part = match attribute.kind() {
                     Type::Complex => attribute.part(&path.name).filter(|_| path.urn.is_none() && path.sub.is_none()),
                     _ => Some(attribute).filter(|_| path.urn.is_none() && path.sub.is_none() && path.name.eq_ignore_ascii_case("value")),
                 };
-                let part = part.ok_or_else(|| refuse(path, &format!("is not a sub-attribute of \"{}\"", attribute.name)))?;
-                let name = if attribute.kind == Type::Complex { part.name } else { "value" };
+                let part = part.ok_or_else(|| refuse(path, &format!("is not a sub-attribute of \"{}\"", attribute.name())))?;
+                let name = if attribute.kind() == Type::Complex { part.name() } else { "value" };
                 Ok((
                     Target {
                         unknown: false,
@@ -399,15 +408,17 @@ impl Compiler<'_> {
                     if place.container.is_some() && path.urn.is_none() {
                         self.seen.note(Tolerance::NoUrn);
                     }
+                    let (attribute, part) = known(self.kind, path, &place, self.extensions);
                     let target = Target {
                         container: place.container.map(str::to_owned),
-                        name: place.attribute.map_or(path.name.as_str(), |attribute| attribute.name).to_owned(),
-                        sub: place.part.map(|part| part.name.to_owned()).or_else(|| path.sub.clone()),
+                        name: attribute.map_or(path.name.as_str(), Known::name).to_owned(),
+                        sub: part.map_or(path.sub.as_deref(), |part| Some(part.name())).map(str::to_owned),
                         related: place.container.is_none()
                             && place.attribute.is_some_and(|attribute| attribute.name == self.kind.relation()),
-                        unknown: place.attribute.is_none(),
+                        unknown: attribute.is_none(),
                     };
-                    Ok((target, place.part.or(place.attribute)))
+                    // of a part that nobody declared nothing is known
+                    Ok((target, if path.sub.is_some() { part } else { attribute }))
                 }
                 // The other kind has it: here it has no value.
                 Err(_) if self.lenient && schema::resolve(self.kind.other(), path).is_ok() => Ok((plain(&path.name), None)),
@@ -417,7 +428,7 @@ impl Compiler<'_> {
     }
 }
 
-fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, literal: &Literal, seen: &Seen) -> Result<Operand, ScimError> {
+fn operand(path: &AttrPath, attribute: Option<Known>, op: Op, literal: &Literal, seen: &Seen) -> Result<Operand, ScimError> {
     if *literal == Literal::Null {
         return match op {
             Op::Eq | Op::Ne => Ok(Operand::Null),
@@ -438,7 +449,7 @@ fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, liter
             &format!("cannot be compared with {} by \"{}\"", excerpt(&literal.to_string()), op.as_str()),
         )
     };
-    match (attribute.kind, literal) {
+    match (attribute.kind(), literal) {
         (Type::Boolean, _) if op.orders() || op.searches() => Err(unfit()),
         (Type::Binary, _) if op.orders() => Err(unfit()),
         (Type::Boolean, Literal::Bool(flag)) => Ok(Operand::Bool(*flag)),
@@ -453,8 +464,8 @@ fn operand(path: &AttrPath, attribute: Option<&'static Attribute>, op: Op, liter
             None if op.searches() => Ok(Operand::Exact(text.clone())),
             None => Err(unfit()),
         },
-        (Type::String, Literal::String(text)) if !attribute.case_exact => Ok(Operand::Folded(fold(text))),
-        (Type::Reference, Literal::String(text)) if attribute.name == "$ref" => Ok(Operand::Place(text.clone())),
+        (Type::String, Literal::String(text)) if !attribute.case_exact() => Ok(Operand::Folded(fold(text))),
+        (Type::Reference, Literal::String(text)) if attribute.name() == "$ref" => Ok(Operand::Place(text.clone())),
         (Type::String | Type::Reference | Type::Binary, Literal::String(text)) => Ok(Operand::Exact(text.clone())),
         _ => Err(unfit()),
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::scim::schema;
 
 /// What a filter prints as, or where reading stopped.
 fn check(text: &str, expected: Result<&str, usize>) {
@@ -273,7 +274,11 @@ fn what_does_not_fit_the_schema_is_refused() {
 
 #[test]
 fn over_all_kinds_the_other_kind_has_no_value() {
-    let compile = |text: &str| Filter::parse(text).unwrap().compile_all(ResourceKind::User);
+    let compile = |text: &str| {
+        Filter::parse(text)
+            .unwrap()
+            .compile_for(ResourceKind::User, &ResourceKind::ALL, &schema::NONE)
+    };
     assert!(!compile("members pr").unwrap().matches(&ada()));
     assert!(compile("members eq \"x\" or userName pr").unwrap().matches(&ada()));
     assert!(compile("nope pr").is_err());
@@ -445,7 +450,7 @@ proptest! {
                 if let Ok(matcher) = filter.compile(kind) {
                     matcher.matches(&ada());
                 }
-                let _ = filter.compile_all(kind);
+                let _ = filter.compile_for(kind, &ResourceKind::ALL, &schema::NONE);
             }
             prop_assert_eq!(Filter::parse(&filter.to_string()), Ok(filter));
         }

@@ -12,6 +12,9 @@ use crate::scim::tolerance::{Drift, Seen, Tolerance};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(pub Vec<Extension>);
 
+/// No extension.
+pub static NONE: Extensions = Extensions(Vec::new());
+
 /// One extension schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
@@ -135,6 +138,12 @@ impl Extensions {
         }
     }
 
+    /// An attribute of one of them; names in any case.
+    pub fn attribute(&self, kind: ResourceKind, urn: &str, name: &str) -> Option<&Declared> {
+        let extension = self.of(kind).find(|one| one.id.eq_ignore_ascii_case(urn))?;
+        find(&extension.attributes, name)
+    }
+
     fn of(&self, kind: ResourceKind) -> impl Iterator<Item = &Extension> {
         self.0.iter().filter(move |extension| extension.kind == kind)
     }
@@ -165,6 +174,11 @@ fn parts(
 }
 
 impl Declared {
+    /// A sub-attribute, in any case.
+    pub fn part(&self, name: &str) -> Option<&Declared> {
+        find(&self.sub, name)
+    }
+
     fn value(&self, value: Value, seen: &Seen) -> Result<Value, Wrong> {
         match (self.multi, value) {
             (true, Value::Array(list)) => list.into_iter().map(|one| self.one(one, seen)).collect(),

@@ -3,14 +3,16 @@
 mod core;
 mod declared;
 mod discovery;
+mod known;
 #[cfg(test)]
 mod tests;
 
 use crate::scim::path::AttrPath;
 
 pub use core::{COMMON, ENTERPRISE_USER, GROUP, USER};
-pub use declared::{Declared, Extension, Extensions};
+pub use declared::{Declared, Extension, Extensions, NONE};
 pub use discovery::{Limits, resource_types, schemas, service_provider_config};
+pub use known::{Known, known};
 
 /// The URN of the core User schema.
 pub const USER_URN: &str = "urn:ietf:params:scim:schemas:core:2.0:User";

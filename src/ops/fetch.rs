@@ -1,0 +1,244 @@
+//! GET from a server that somebody else names: https only, to public addresses unless the installation allows more, no redirect, bounded. Uses nothing of ours.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, Client, Url, redirect};
+
+/// How long a request may take, from the name's look-up to the last byte.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Which servers may be reached; the installation's to say, never that of who names a URL.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Reach {
+    /// A network that URLs in ScimSources may lead to although it is no public one, such as `10.20.0.0/16`; may be given again. Loopback, link-local,
+    /// private and other special addresses are refused without it.
+    #[arg(long = "allow-network", env = "ROLECALL_ALLOW_NETWORKS", value_delimiter = ',')]
+    pub networks: Vec<IpNet>,
+    /// Certificates of authorities that are trusted for those URLs beside the system's, as PEM.
+    #[arg(long = "upstream-ca", env = "ROLECALL_UPSTREAM_CA")]
+    pub ca: Option<PathBuf>,
+}
+
+/// Fetches.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    client: Client,
+    networks: Vec<IpNet>,
+}
+
+impl Fetcher {
+    /// With what may be reached.
+    ///
+    /// # Errors
+    /// When the authorities cannot be read.
+    pub fn new(reach: &Reach) -> Result<Self, String> {
+        let authorities = match &reach.ca {
+            None => Vec::new(),
+            Some(path) => {
+                let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let read = Certificate::from_pem_bundle(&pem).map_err(|error| format!("{}: {error}", path.display()))?;
+                if read.is_empty() {
+                    return Err(format!("{}: no certificate in it", path.display()));
+                }
+                read
+            }
+        };
+        let client = Client::builder()
+            .https_only(true)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .timeout(DEADLINE)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(authorities)
+            .dns_resolver(Resolver(reach.networks.clone()))
+            .build()
+            .map_err(|error| all(&error))?;
+        Ok(Self {
+            client,
+            networks: reach.networks.clone(),
+        })
+    }
+
+    /// The body of a 200.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub async fn get(&self, url: &str, most: usize) -> Result<Vec<u8>, String> {
+        let url = Url::parse(url).map_err(|error| format!("the URL cannot be read: {error}"))?;
+        if url.scheme() != "https" {
+            return Err("only https is spoken".to_owned());
+        }
+        // an address in the URL is not resolved
+        let literal = url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
+        if let Some(address) = literal.and_then(|host| host.parse().ok()) {
+            permitted(address, &self.networks).then_some(()).ok_or_else(|| refused(address))?;
+        }
+        let mut response = self.client.get(url).send().await.map_err(|error| all(&error))?;
+        if response.status() != 200 {
+            return Err(format!(
+                "it answered {}, and 200 is needed (redirects are not followed)",
+                response.status()
+            ));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| all(&error))? {
+            if body.len() + chunk.len() > most {
+                return Err(format!("it answered more than {most} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// An error with what caused it; never the URL, which a log has beside it.
+fn all(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = next {
+        let one = error.to_string();
+        if !text.contains(&one) {
+            text = if text.is_empty() { one } else { format!("{text}: {one}") };
+        }
+        next = error.source();
+    }
+    match (text.is_empty(), error.is_timeout()) {
+        (_, true) => "no answer in time".to_owned(),
+        (true, _) => "the request failed".to_owned(),
+        _ => text,
+    }
+}
+
+fn refused(address: IpAddr) -> String {
+    format!("{address} is no public address: the installation has to allow its network (--allow-network)")
+}
+
+/// Resolves to what may be reached; the connection is made to what was looked at here.
+#[derive(Debug)]
+struct Resolver(Vec<IpNet>);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let networks = self.0.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let first = found.first().copied();
+            let good: Vec<SocketAddr> = found.into_iter().filter(|at| permitted(at.ip(), &networks)).collect();
+            match first.filter(|_| good.is_empty()) {
+                Some(refuse) => Err(refused(refuse.ip()).into()),
+                None => Ok(Box::new(good.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+fn permitted(address: IpAddr, networks: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    public(address) || networks.iter().any(|network| network.contains(&address))
+}
+
+/// Globally reachable, by the IANA's special-purpose registries (RFC 6890).
+fn public(address: IpAddr) -> bool {
+    const SPECIAL: [&str; 19] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+        "5f00::/16",
+    ];
+    let special = SPECIAL
+        .iter()
+        .filter_map(|net| net.parse::<IpNet>().ok())
+        .any(|net| net.contains(&address));
+    // of IPv6 only 2000::/3 is given out for the Internet
+    let given = match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(six) => six.segments()[0] & 0xe000 == 0x2000,
+    };
+    given && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_unless_allowed() {
+        let allowed = ["10.20.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()];
+        let check = |address: &str, expected: (bool, bool)| {
+            let address = address.parse().unwrap();
+            assert_eq!((permitted(address, &[]), permitted(address, &allowed)), expected, "{address}");
+        };
+        for address in ["20.190.128.1", "8.8.8.8", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8"] {
+            check(address, (true, true));
+        }
+        for address in ["10.20.1.1", "::ffff:10.20.1.1", "fd00:1::1"] {
+            check(address, (false, true));
+        }
+        for address in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "169.254.169.254",
+            "172.31.0.1",
+            "192.168.1.1",
+            "100.100.100.200",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+        ] {
+            check(address, (false, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_reached_is_not_asked() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fetcher = Fetcher::new(&Reach::default()).unwrap();
+        for (url, why) in [
+            (format!("https://127.0.0.1:{port}/keys"), "no public address"),
+            (format!("https://localhost:{port}/keys"), "no public address"),
+            (format!("https://[::1]:{port}/keys"), "no public address"),
+            (format!("https://[::ffff:127.0.0.1]:{port}/keys"), "no public address"),
+            (format!("https://2130706433:{port}/keys"), "no public address"),
+            (format!("http://127.0.0.1:{port}/keys"), "only https"),
+            ("keys".to_owned(), "cannot be read"),
+        ] {
+            let error = fetcher.get(&url, 1000).await.unwrap_err();
+            assert!(error.contains(why), "{url}: {error}");
+        }
+        let nobody = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;
+        assert!(nobody.is_err(), "somebody connected");
+    }
+}
