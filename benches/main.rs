@@ -8,6 +8,8 @@ mod bare;
 #[path = "../tests/it/cluster.rs"]
 mod cluster;
 mod etcd;
+#[path = "../src/gateway/tests/hostile.rs"]
+mod hostile;
 mod http1;
 #[path = "../tests/it/install.rs"]
 mod install;

@@ -141,9 +141,29 @@ impl Large {
         }
         let row = Row::new("p99 of a member more of 50,000, 16 in flight", of("add a member to 50,000").2, "ms");
         rows.push(row.floor(of("add a member to 10").2).goal(Goal::RatioAtMost(1.5)));
+        rows.push(self.hostile(&gateway, &certificate).await);
         gateway.signal("TERM");
         assert!(gateway.ended(Duration::from_secs(30)), "{}", gateway.log());
         rows
+    }
+
+    /// The slowest answer of 10,000 to somebody hostile.
+    async fn hostile(&self, gateway: &Process, certificate: &Certificate) -> Row {
+        let mut one = Worker::new(self, &gateway.url, &certificate.root, Ask::List, Arc::default()).await;
+        let mut slowest = Duration::ZERO;
+        for (method, path, body) in crate::hostile::requests() {
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let begun = Instant::now();
+            let status = one.connection.send(method, &format!("/scim/v2/{SOURCE}{path}"), &body).await;
+            slowest = slowest.max(begun.elapsed());
+            assert!(matches!(status, 200 | 201 | 400 | 409), "{method} {path} {body}: {status}");
+        }
+        let row = Row::new(
+            "the slowest answer to 10,000 hostile names and filters",
+            slowest.as_secs_f64() * 1000.0,
+            "ms",
+        );
+        row.goal(Goal::Below(50.0))
     }
 
     /// Counted afterwards: none lost.

@@ -85,8 +85,9 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// An extension schema (RFC 7643 §3.3).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("!self.id.lowerAscii().startsWith('urn:ietf:params:scim:')").message("a schema of the RFCs is there by itself, and is not declared"))]
 pub struct ExtensionSchema {
     /// The URN: the key of the extension's object in a resource.
     #[schemars(

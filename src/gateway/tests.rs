@@ -6,6 +6,7 @@ mod drift;
 mod extensions;
 mod failures;
 mod groups;
+mod hostile;
 mod lists;
 mod measure;
 mod model;

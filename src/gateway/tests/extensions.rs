@@ -57,6 +57,8 @@ async fn a_resource_is_held_to_what_is_declared() {
     let user = |extension: Value| json!({"schemas": [CORE, URN], "userName": "ada", URN: extension});
     let refused = okta.post("/Users", user(json!({"badge": "seven"}))).await;
     assert_eq!(refused.error(), (400, "invalidValue"));
+    let twice = okta.post("/Users", user(json!({"badge": 7, "BADGE": 8}))).await;
+    assert_eq!(twice.error(), (400, "invalidSyntax"));
     let made = okta
         .post("/Users", user(json!({"BADGE": 7, "costCode": "x", "desk": {"floor": 3}})))
         .await;

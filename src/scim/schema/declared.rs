@@ -167,6 +167,10 @@ fn parts(
         let as_before = before.is_some_and(|before| before.get(&key) == Some(&value));
         match find(declared, &key).filter(|_| !as_before) {
             None => checked.insert(key, value),
+            Some(one) if checked.contains_key(&one.name) => {
+                let detail = format!("{}: stands there more than once (case does not tell attributes apart)", one.name);
+                return Err((one.name.clone(), ScimError::invalid_syntax(detail)));
+            }
             Some(one) => checked.insert(one.name.clone(), one.value(value, seen)?),
         };
     }
