@@ -9,10 +9,11 @@ use rolecall::cli::{self, Cli};
 async fn main() -> ExitCode {
     let arguments = Cli::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let failure = ExitCode::from(arguments.failure());
     match cli::run(arguments).await {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
+        Ok(said) => {
+            print(&said.text);
+            ExitCode::from(said.code)
         }
         Err(error) => {
             let mut text = format!("error: {error}");
@@ -22,7 +23,7 @@ async fn main() -> ExitCode {
                 source = next.source();
             }
             eprintln!("{text}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The plugin `kubectl-rolecall`: its arguments and verbs. It reads with the caller's own rights and writes nothing. What it prints is computed in
-//! `status` and laid out in `text`, without a client; `read` is the only edge.
+//! `status` and `plan` and laid out in `text`, without a client; `read` is the only edge.
 
+mod plan;
 mod read;
 mod status;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use serde::Serialize;
 
 pub use read::Error;
 
@@ -26,11 +30,31 @@ enum Verb {
     ///
     /// People are read from the journals, and need `get` on journals and segments in Rolecall's own namespace. Without it, this shows what the
     /// statuses hold, and says so.
-    Status(StatusArgs),
+    Status(Reading),
+    /// Who would get and lose what by mappings, with the why of each; nothing is written.
+    ///
+    /// By the mappings of a file as if they were applied, by those that are named, or by all of them: what waits because of `mode: Plan` or `suspend`
+    /// is shown with its reason. It is computed as the controller computes it, and needs `get` on journals and segments in Rolecall's own namespace,
+    /// and `list` on RoleBindings. The exit code is 0 when nothing would change, 1 when something would, 2 when it cannot be said.
+    Plan(PlanArgs),
 }
 
 #[derive(Args)]
-struct StatusArgs {
+struct PlanArgs {
+    /// Mappings: `ClusterRoleMapping/<name>`, `RoleMapping/<name>` or `RoleMapping/<namespace>/<name>`; none: all of them.
+    mappings: Vec<String>,
+    /// RoleMappings and ClusterRoleMappings in YAML or JSON, as `kubectl apply` takes them; `-`: standard input.
+    #[arg(short, long, conflicts_with = "mappings")]
+    filename: Option<PathBuf>,
+    /// The access policy, if it cannot be read from the chart's ConfigMap.
+    #[arg(long)]
+    access_policy: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Args)]
+struct Reading {
     /// RoleMappings of this namespace; otherwise of the context's. Sources and ClusterRoleMappings are shown in any case.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -55,21 +79,82 @@ enum Output {
     Json,
 }
 
-/// Runs the verb; the text to print.
+/// What a verb has to say.
+pub struct Said {
+    /// For standard output.
+    pub text: String,
+    /// The process's exit code.
+    pub code: u8,
+}
+
+impl Cli {
+    /// The exit code of an error: a plan has its own, as 1 is one of its answers.
+    pub fn failure(&self) -> u8 {
+        match self.verb {
+            Verb::Status(_) => 1,
+            Verb::Plan(_) => 2,
+        }
+    }
+}
+
+/// Runs the verb.
 ///
 /// # Errors
-/// When the API server does not answer, or the caller may see nothing at all.
-pub async fn run(cli: Cli) -> Result<String, Error> {
-    let Verb::Status(args) = cli.verb;
-    let scope = match (args.all_namespaces, args.namespace) {
-        (true, _) => read::Scope::All,
-        (false, Some(namespace)) => read::Scope::Namespace(namespace),
-        (false, None) => read::Scope::Default,
-    };
-    let world = read::world(args.context.as_deref(), scope, &args.system_namespace).await?;
-    let report = status::report(&world);
-    match args.output {
-        Output::Text => Ok(text::render(&report, Timestamp::now())),
-        Output::Json => serde_json::to_string_pretty(&report).map_err(Error::Print),
+/// When the API server does not answer, or the caller may not see what is needed.
+pub async fn run(cli: Cli) -> Result<Said, Error> {
+    let now = Timestamp::now();
+    match cli.verb {
+        Verb::Status(reading) => {
+            let client = read::connect(reading.context.as_deref()).await?;
+            let world = read::world(&client, reading.scope(), &reading.system_namespace).await?;
+            let report = status::report(&world);
+            let text = reading.output.print(&report, || text::render(&report, now))?;
+            Ok(Said { text, code: 0 })
+        }
+        Verb::Plan(args) => {
+            let client = read::connect(args.reading.context.as_deref()).await?;
+            let namespace = args
+                .reading
+                .namespace
+                .clone()
+                .unwrap_or_else(|| client.default_namespace().to_owned());
+            let asked = args.filename.as_deref().map(|path| read::mappings(path, &namespace)).transpose()?;
+            // a named mapping may be anywhere
+            let scope = if args.mappings.is_empty() {
+                args.reading.scope()
+            } else {
+                read::Scope::All
+            };
+            let world = read::world(&client, scope, &args.reading.system_namespace).await?;
+            let asked = match asked {
+                Some(asked) => asked,
+                None => plan::named(&world, &args.mappings, &namespace).map_err(Error::Plan)?,
+            };
+            let policy = read::policy(&client, &world, args.access_policy.as_deref()).await?;
+            let observed = read::bindings(&client).await?;
+            let plan = plan::plan(&world, &asked, &policy, &observed, now).map_err(Error::Plan)?;
+            let text = args.reading.output.print(&plan, || text::plan(&plan))?;
+            let code = if plan.refused() { 2 } else { u8::from(plan.changes()) };
+            Ok(Said { text, code })
+        }
+    }
+}
+
+impl Reading {
+    fn scope(&self) -> read::Scope {
+        match (self.all_namespaces, &self.namespace) {
+            (true, _) => read::Scope::All,
+            (false, Some(namespace)) => read::Scope::Namespace(namespace.clone()),
+            (false, None) => read::Scope::Default,
+        }
+    }
+}
+
+impl Output {
+    fn print(self, report: &impl Serialize, text: impl FnOnce() -> String) -> Result<String, Error> {
+        match self {
+            Self::Text => Ok(text()),
+            Self::Json => serde_json::to_string_pretty(report).map_err(Error::Print),
+        }
     }
 }

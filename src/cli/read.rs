@@ -1,16 +1,22 @@
 //! What the plugin reads, with the caller's own rights: what they do not allow becomes a note, and not an error. Nothing is computed here.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::plan::Asked;
+use crate::access::binding::Observed;
 use crate::access::ledger::Ledger;
+use crate::access::policy::AccessPolicy;
 use crate::access::targets::{NamespaceInfo, Namespaces};
+use crate::api::names as labels;
 use crate::api::{ClusterRoleMapping, Journal as Root, RoleMapping, ScimSource};
 use crate::directory::Directory;
 use crate::journal::store::Kubernetes;
@@ -69,14 +75,21 @@ pub enum Error {
     /// The API server does not answer, or does not know our kinds.
     #[error("{0} cannot be read")]
     Read(&'static str, #[source] Box<kube::Error>),
+    /// What a plan is made from is not all there.
+    #[error("{0}")]
+    Plan(String),
     /// The result is no JSON.
     #[error("the result cannot be printed")]
     Print(#[source] serde_json::Error),
 }
 
+/// A client of that context of the kubeconfig.
+pub async fn connect(context: Option<&str>) -> Result<Client, Error> {
+    client::connect(context).await.map_err(Error::Client)
+}
+
 /// Reads everything at once.
-pub async fn world(context: Option<&str>, scope: Scope, system_namespace: &str) -> Result<World, Error> {
-    let client = client::connect(context).await.map_err(Error::Client)?;
+pub async fn world(client: &Client, scope: Scope, system_namespace: &str) -> Result<World, Error> {
     let namespace = match scope {
         Scope::All => None,
         Scope::Namespace(namespace) => Some(namespace),
@@ -116,7 +129,7 @@ pub async fn world(context: Option<&str>, scope: Scope, system_namespace: &str) 
     };
     places.sort();
     places.dedup();
-    let read = join_all(places.into_iter().map(|place| installation(&client, place))).await;
+    let read = join_all(places.into_iter().map(|place| installation(client, place))).await;
     for (installation, notes) in read {
         world.installations.push(installation);
         world.notes.extend(notes);
@@ -138,8 +151,15 @@ async fn list<K>(api: &Api<K>, what: &'static str) -> Result<Option<Vec<K>>, Err
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
+    list_with(api, what, ListParams::default()).await
+}
+
+async fn list_with<K>(api: &Api<K>, what: &'static str, params: ListParams) -> Result<Option<Vec<K>>, Error>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
     let mut items = Vec::new();
-    let mut params = ListParams::default().limit(500);
+    let mut params = params.limit(500);
     loop {
         match api.list(&params).await {
             Ok(page) => {
@@ -201,4 +221,79 @@ async fn journal<S: State>(client: &Client, namespace: &str, name: &str, initial
         JournalError::Store(error) => format!("the journal {name} in namespace {namespace} cannot be read: {error}"),
         error => format!("the journal {name} in namespace {namespace} cannot be read: {error}"),
     })
+}
+
+/// The bindings of Rolecall's that stand, in all namespaces.
+pub async fn bindings(client: &Client) -> Result<Vec<Observed>, Error> {
+    let params = ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_VALUE));
+    let all = list_with(&Api::<RoleBinding>::all(client.clone()), "RoleBindings", params).await?;
+    let all =
+        all.ok_or_else(|| Error::Plan("you may not list RoleBindings in all namespaces: a plan compares with what stands".to_owned()))?;
+    Ok(all.iter().filter_map(Observed::of).collect())
+}
+
+/// The access policy: that file, or what the chart put into the namespaces of the installations.
+pub async fn policy(client: &Client, world: &World, file: Option<&Path>) -> Result<AccessPolicy, Error> {
+    let wrong = |error: String| Error::Plan(error);
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?,
+        None => {
+            let mut found = Vec::new();
+            for installation in &world.installations {
+                let api: Api<ConfigMap> = Api::namespaced(client.clone(), &installation.namespace);
+                let maps = list(&api, "ConfigMaps").await?.unwrap_or_default();
+                found.extend(maps.into_iter().filter_map(|map| map.data?.remove(POLICY_KEY)));
+            }
+            match found.len() {
+                1 => found.remove(0),
+                n => {
+                    return Err(wrong(format!(
+                        "{n} access policies can be read in Rolecall's namespaces, and a plan needs one: give it by --access-policy=FILE (kubectl get configmap <release>-access-policy -o jsonpath='{{.data.access-policy\\.yaml}}')"
+                    )));
+                }
+            }
+        }
+    };
+    AccessPolicy::parse(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// The key of the chart's ConfigMap.
+const POLICY_KEY: &str = "access-policy.yaml";
+
+/// The mappings of a file of YAML or JSON documents, `-` for standard input; those without a namespace are of `namespace`.
+pub fn mappings(path: &Path, namespace: &str) -> Result<Vec<Asked>, Error> {
+    let name = path.display();
+    let wrong = |error: String| Error::Plan(format!("{name}: {error}"));
+    let text = match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(path),
+    };
+    let text = text.map_err(|error| wrong(error.to_string()))?;
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).map_err(|error| wrong(error.to_string()))?;
+    let mut asked = Vec::new();
+    for document in documents {
+        let items = match document["kind"].as_str() {
+            Some("List") => document["items"].as_array().cloned().unwrap_or_default(),
+            _ => vec![document],
+        };
+        for item in items {
+            let of_ours = item["apiVersion"]
+                .as_str()
+                .is_some_and(|version| version.starts_with(crate::api::GROUP));
+            let read = |error: serde_json::Error| wrong(error.to_string());
+            match item["kind"].as_str().filter(|_| of_ours) {
+                Some("RoleMapping") => {
+                    let mut object: RoleMapping = serde_json::from_value(item).map_err(read)?;
+                    object.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
+                    asked.push(Asked::Namespaced(Box::new(object)));
+                }
+                Some("ClusterRoleMapping") => asked.push(Asked::Cluster(Box::new(serde_json::from_value(item).map_err(read)?))),
+                _ => {} // other people's objects stand in the same file
+            }
+        }
+    }
+    match asked.is_empty() {
+        true => Err(wrong("there is no RoleMapping and no ClusterRoleMapping in it".to_owned())),
+        false => Ok(asked),
+    }
 }

@@ -209,7 +209,7 @@ fn read(world: &World) -> Vec<Read<'_>> {
 
 impl World {
     /// The installation that a source belongs to: the one whose journal its status names, or the only one.
-    fn installation_of(&self, source: &ScimSource) -> Option<&Installation> {
+    pub(super) fn installation_of(&self, source: &ScimSource) -> Option<&Installation> {
         let id = source
             .status
             .as_ref()
@@ -314,8 +314,8 @@ fn groups_now(world: &World, mapping: &Mapping) -> Option<(Vec<GroupView>, Vec<S
         (None, MappingKind::ClusterRoleMapping) => &none,
         (None, MappingKind::RoleMapping) => return None,
     };
-    let allowed = |name: &str| world.source(name).map(|source| source.spec.allowed_namespaces.as_ref());
-    let (usable, _) = usable_sources(mapping, namespaces, allowed);
+    let spec_of = |name: &str| world.source(name).map(|source| &source.spec);
+    let (usable, _) = usable_sources(mapping, namespaces, spec_of);
     let directory = mapping.sources.iter().find_map(|name| world.directory_of(world.source(name)?))?;
     let directory = &known(world, directory);
     let selected = select(mapping, &usable, directory);
@@ -409,7 +409,7 @@ fn from_directory(name: &str, source: &Source, group: &Resource) -> GroupView {
 }
 
 /// The directory in which only the groups count that the sources' `knownGroups` select.
-fn known(world: &World, directory: &Directory) -> Directory {
+pub(super) fn known(world: &World, directory: &Directory) -> Directory {
     let mut known = directory.clone();
     for object in &world.sources {
         let name = object.name_any();

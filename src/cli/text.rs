@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use super::plan::Plan;
 use super::status::{ConditionView, GrantView, GroupView, MappingView, Report, SourceView};
 
 /// At most so many groups of a source, and people of a grant; `-o json` has all.
@@ -34,6 +35,54 @@ pub fn render(report: &Report, now: Timestamp) -> String {
         );
     }
     for note in &report.notes {
+        line(&mut out, 0, &format!("Note: {note}."));
+    }
+    out
+}
+
+/// A plan as text.
+pub fn plan(plan: &Plan) -> String {
+    let mut out = String::new();
+    for mapping in &plan.mappings {
+        let count = |grant: bool| i64::try_from(mapping.changes.iter().filter(|one| one.grant == grant).count()).unwrap_or(i64::MAX);
+        let kept = i64::try_from(mapping.unchanged).unwrap_or(i64::MAX);
+        let what = match (count(true), count(false)) {
+            (0, 0) => "nothing would change".to_owned(),
+            (grants, removals) => format!(
+                "{}, {}",
+                several(grants, "grant", "grants"),
+                several(removals, "removal", "removals")
+            ),
+        };
+        line(
+            &mut out,
+            0,
+            &format!(
+                "{}  {what}; {} what they have",
+                mapping.key,
+                several(kept, "person keeps", "people keep")
+            ),
+        );
+        for refusal in &mapping.refusals {
+            line(&mut out, 2, &format!("!  {}", printable(refusal)));
+        }
+        for change in &mapping.changes {
+            let sign = if change.grant { '+' } else { '-' };
+            let who = if change.kind == "User" {
+                printable(&change.name)
+            } else {
+                format!("{} {}", change.kind, printable(&change.name))
+            };
+            let waits = change.waits.map(|why| format!(" (waits: {why})")).unwrap_or_default();
+            line(&mut out, 2, &format!("{sign}  {who}  {}  {}{waits}", change.role, change.namespace));
+            line(&mut out, 5, &printable(&change.why));
+        }
+        out.push('\n');
+    }
+    if plan.mappings.is_empty() {
+        out.push_str("No mappings.\n\n");
+    }
+    for note in &plan.notes {
         line(&mut out, 0, &format!("Note: {note}."));
     }
     out

@@ -19,6 +19,7 @@ mod journey;
 mod kit;
 mod loss;
 mod lost_writes;
+mod mapping;
 mod plugin;
 mod policies;
 mod provider;

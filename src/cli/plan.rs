@@ -1,0 +1,394 @@
+//! What mappings would change, with names and the why of each: computed by the controller's own pure functions from what was read. No client, no clock
+//! but the time that comes in; how it looks is in `text`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde::Serialize;
+
+use super::read::World;
+use super::status::known;
+use crate::access::binding::Observed;
+use crate::access::desired::{Live, Owner, SourceState, Sources, View};
+use crate::access::diff::diff;
+use crate::access::gate::{Circumstances, Column, Hold};
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::ledger::Ledger;
+use crate::access::mapping::Mapping;
+use crate::access::names::{self, Installation};
+use crate::access::people::People;
+use crate::access::policy::{AccessPolicy, Refusal};
+use crate::access::select::select;
+use crate::access::shard::Layout;
+use crate::access::source::CompiledSource;
+use crate::access::targets::{Namespaces, targets, usable_sources};
+use crate::access::usernames::Usernames;
+use crate::api::mapping::Mode;
+use crate::api::{ClusterRoleMapping, RoleMapping};
+use crate::directory::Directory;
+
+/// Everything that is shown.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Each mapping that was asked for.
+    pub mappings: Vec<MappingPlan>,
+    /// What could not be read.
+    pub notes: Vec<String>,
+}
+
+/// What one mapping would change.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MappingPlan {
+    /// `RoleMapping/<namespace>/<name>` or `ClusterRoleMapping/<name>`.
+    pub key: MappingKey,
+    /// What of the spec is refused, or keeps it from being acted on.
+    pub refusals: Vec<String>,
+    /// Who would get or lose what.
+    pub changes: Vec<ChangeView>,
+    /// How many people keep what they have.
+    pub unchanged: usize,
+}
+
+/// One person, one role, one namespace.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeView {
+    /// The person is granted the role; else it is taken away.
+    pub grant: bool,
+    /// `User`, or whatever else somebody wrote into a binding.
+    pub kind: String,
+    /// Who, as the API server names them.
+    pub name: String,
+    /// `ClusterRole/view`.
+    pub role: String,
+    /// Where.
+    pub namespace: String,
+    /// Why.
+    pub why: String,
+    /// Why it waits, if it does: `Plan`, `Suspended`, `SourceSuspended`.
+    pub waits: Option<&'static str>,
+}
+
+/// A mapping as it is, or as a file would make it.
+pub enum Asked {
+    /// A RoleMapping.
+    Namespaced(Box<RoleMapping>),
+    /// A ClusterRoleMapping.
+    Cluster(Box<ClusterRoleMapping>),
+}
+
+impl Asked {
+    fn compile(&self) -> Result<Mapping, Refusal> {
+        match self {
+            Self::Namespaced(object) => Mapping::of_role_mapping(object),
+            Self::Cluster(object) => Mapping::of_cluster_role_mapping(object),
+        }
+    }
+
+    fn class(&self) -> &str {
+        match self {
+            Self::Namespaced(object) => object.spec.class.as_deref().unwrap_or_default(),
+            Self::Cluster(object) => object.spec.class.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Which one.
+    pub fn key(&self) -> MappingKey {
+        match self {
+            Self::Namespaced(object) => MappingKey::role_mapping(object.namespace().unwrap_or_default(), object.name_any()),
+            Self::Cluster(object) => MappingKey::cluster_role_mapping(object.name_any()),
+        }
+    }
+}
+
+/// The mappings of these names, or all that were read; of several kinds of name as the documentation of the verb has it.
+///
+/// # Errors
+/// A name that is none, or of nothing.
+pub fn named(world: &World, names: &[String], namespace: &str) -> Result<Vec<Asked>, String> {
+    let here = |object: &&RoleMapping| {
+        world
+            .namespace
+            .as_ref()
+            .is_none_or(|ns| object.metadata.namespace.as_ref() == Some(ns))
+    };
+    let of_namespace = |object: &RoleMapping| Asked::Namespaced(Box::new(object.clone()));
+    let of_cluster = |object: &ClusterRoleMapping| Asked::Cluster(Box::new(object.clone()));
+    if names.is_empty() {
+        let namespaced = world.role_mappings.iter().filter(here).map(of_namespace);
+        return Ok(namespaced.chain(world.cluster_role_mappings.iter().map(of_cluster)).collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            let parts: Vec<&str> = name.split('/').collect();
+            let kind = parts[0].to_ascii_lowercase();
+            let (namespaced, cluster) = (
+                ["rolemapping", "rolemappings", "rmap"],
+                ["clusterrolemapping", "clusterrolemappings", "crmap"],
+            );
+            let found = match parts.as_slice() {
+                [_, name] if cluster.contains(&kind.as_str()) => world
+                    .cluster_role_mappings
+                    .iter()
+                    .find(|object| object.name_any() == *name)
+                    .map(of_cluster),
+                [_, name] if namespaced.contains(&kind.as_str()) => mapping_of(world, namespace, name).map(of_namespace),
+                [_, namespace, name] if namespaced.contains(&kind.as_str()) => mapping_of(world, namespace, name).map(of_namespace),
+                _ => {
+                    return Err(format!(
+                        "{name:?} is no mapping's name: ClusterRoleMapping/<name> or RoleMapping/<namespace>/<name>"
+                    ));
+                }
+            };
+            found.ok_or_else(|| format!("there is no {name}, or you may not see it"))
+        })
+        .collect()
+}
+
+fn mapping_of<'a>(world: &'a World, namespace: &str, name: &str) -> Option<&'a RoleMapping> {
+    let mut all = world.role_mappings.iter();
+    all.find(|object| object.name_any() == name && object.metadata.namespace.as_deref() == Some(namespace))
+}
+
+/// What is the same for all mappings of one installation.
+pub struct Ground<'a> {
+    world: &'a World,
+    namespaces: &'a Namespaces,
+    policy: &'a AccessPolicy,
+    observed: &'a [Observed],
+    directory: Directory,
+    ledger: &'a Ledger,
+    installation: Installation,
+    sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
+    usernames: Usernames,
+}
+
+impl<'a> Ground<'a> {
+    /// Reads the directory as the controller of that class does.
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub fn of(world: &'a World, policy: &'a AccessPolicy, observed: &'a [Observed], class: &str) -> Result<Self, String> {
+        let ours = |of: &Option<String>| of.as_deref().unwrap_or_default() == class;
+        let objects: Vec<_> = world.sources.iter().filter(|source| ours(&source.spec.class)).collect();
+        let place = match world.installations.as_slice() {
+            [only] => Some(only),
+            _ => objects.iter().find_map(|source| world.installation_of(source)),
+        };
+        let place = place.ok_or_else(|| {
+            format!("it is not known which of the cluster's installations acts for class {class:?}: no ScimSource's status names its journal yet")
+        })?;
+        let (Some(directory), Some(access)) = (&place.directory, &place.access) else {
+            let namespace = &place.namespace;
+            return Err(format!(
+                "the journals cannot be read: it needs get on journals and segments (rolecall.dev) in namespace {namespace}"
+            ));
+        };
+        let namespaces = world.namespaces.as_ref().ok_or("you may not list Namespaces")?;
+        let directory = known(world, &directory.state);
+        let sources: BTreeMap<Arc<str>, _> = objects
+            .iter()
+            .map(|object| (object.name_any().as_str().into(), CompiledSource::of(object)))
+            .collect();
+        let mut usernames = Usernames::default();
+        for (name, compiled) in &sources {
+            if let Ok(compiled) = compiled {
+                usernames.update(&directory, name, &compiled.username, None);
+            }
+        }
+        Ok(Self {
+            world,
+            namespaces,
+            policy,
+            observed,
+            directory,
+            ledger: &access.state,
+            installation: Installation {
+                class: class.to_owned(),
+                journal: place.id.clone(),
+                predecessors: Vec::new(),
+            },
+            sources,
+            usernames,
+        })
+    }
+
+    /// What the mapping would change now.
+    pub fn plan(&self, asked: &Asked, now: Timestamp) -> MappingPlan {
+        let mut plan = MappingPlan {
+            key: asked.key(),
+            refusals: Vec::new(),
+            changes: Vec::new(),
+            unchanged: 0,
+        };
+        let mapping = match asked.compile() {
+            Ok(mapping) => mapping.at(now),
+            Err(refusal) => {
+                plan.refusals.push(refusal.to_string());
+                return plan;
+            }
+        };
+        let spec_of = |name: &str| {
+            self.world
+                .sources
+                .iter()
+                .find(|source| source.name_any() == name)
+                .map(|source| &source.spec)
+        };
+        let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
+        let targets = targets(&mapping, self.namespaces, Some(self.policy));
+        plan.refusals
+            .extend(refused.iter().chain(&targets.refusals).map(ToString::to_string));
+        for name in &mapping.sources {
+            match self.sources.get(name) {
+                None => plan.refusals.push(format!("DependencyNotReady: there is no ScimSource {name}")),
+                Some(Err(refusal)) => plan.refusals.push(format!("ScimSource {name}: {refusal}")),
+                Some(Ok(_)) => {}
+            }
+        }
+        let seen: BTreeMap<BindingKey, &Observed> = self
+            .observed
+            .iter()
+            .filter_map(|observed| Some((names::identify(observed, &self.installation)?, observed)))
+            .filter(|(key, _)| key.owner == mapping.key)
+            .collect();
+        let selected = select(&mapping, &usable, &self.directory);
+        let people = People::compute(&self.directory, &self.usernames, &selected);
+        let layout = Layout::of(seen.keys().map(|key| key.prefix).collect::<Vec<_>>()).fit(&people, None);
+        let live = |(name, compiled): (&Arc<str>, &Result<CompiledSource, Refusal>)| {
+            let state = if compiled.is_ok() { SourceState::Live } else { SourceState::Frozen };
+            (name.clone(), state)
+        };
+        let sources: Sources = self.sources.iter().map(live).collect();
+        let view = View {
+            owner: Owner::Live(Live {
+                mapping: &mapping,
+                usable: &usable,
+                selected: &selected,
+                people: &people,
+                layout: &layout,
+                targets: &targets,
+            }),
+            directory: &self.directory,
+            usernames: &self.usernames,
+            sources: &sources,
+            namespaces: self.namespaces,
+            policy: Some(self.policy),
+            ledger: self.ledger,
+            installation: &self.installation,
+        };
+        let now = self.circumstances(&mapping);
+        let by_name: BTreeMap<(&str, &str), &Observed> =
+            self.observed.iter().map(|o| ((o.namespace.as_str(), o.name.as_str()), o)).collect();
+        let look = |key: &BindingKey| {
+            let name = names::binding_name(key, &self.installation.class);
+            by_name.get(&(key.namespace.as_str(), name.as_str())).copied()
+        };
+        // Who only moves between bindings of the mapping neither gets nor loses anything.
+        let (mut comes, mut goes, mut keeps) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        for key in view.keys(seen.keys().cloned()) {
+            let found = diff(&view, &key, &look, false);
+            plan.refusals.extend(found.conflict.iter().map(ToString::to_string));
+            let place = |kind: &str, name: &str| {
+                (
+                    key.namespace.clone(),
+                    format!("{}/{}", key.role.kind.as_str(), key.role.name),
+                    kind.to_owned(),
+                    name.to_owned(),
+                )
+            };
+            let leaves: BTreeSet<_> = found.removals.iter().map(|removal| &removal.subject).collect();
+            let stays = found
+                .base
+                .iter()
+                .flat_map(|base| &base.subjects)
+                .filter(|subject| !leaves.contains(subject));
+            keeps.extend(stays.map(|subject| place(&subject.kind, &subject.name)));
+            for add in found.adds {
+                let waits = now.hold(Column::Grant, Some(&add.grantee.source)).map(Hold::reason);
+                comes.insert(place("User", &add.grantee.username), (add.why.to_string(), waits));
+            }
+            for removal in found.removals {
+                let source = removal.grantee.as_ref().map(|grantee| grantee.source.as_str());
+                let waits = now.hold(removal.class.column(), source).map(Hold::reason);
+                goes.insert(
+                    place(&removal.subject.kind, &removal.subject.name),
+                    (removal.why.to_string(), waits),
+                );
+            }
+        }
+        let moved: BTreeSet<_> = goes
+            .keys()
+            .filter(|place| comes.contains_key(*place) || keeps.contains(*place))
+            .cloned()
+            .collect();
+        comes.retain(|place, _| !moved.contains(place) && !keeps.contains(place));
+        goes.retain(|place, _| !moved.contains(place));
+        let view = |grant: bool, ((namespace, role, kind, name), (why, waits))| ChangeView {
+            grant,
+            kind,
+            name,
+            role,
+            namespace,
+            why,
+            waits,
+        };
+        plan.changes = comes
+            .into_iter()
+            .map(|one| view(true, one))
+            .chain(goes.into_iter().map(|one| view(false, one)))
+            .collect();
+        plan.changes
+            .sort_by(|a, b| (&a.namespace, &a.role, !a.grant, &a.name).cmp(&(&b.namespace, &b.role, !b.grant, &b.name)));
+        keeps.extend(moved);
+        plan.unchanged = keeps.into_iter().map(|(.., name)| name).collect::<BTreeSet<_>>().len();
+        plan.refusals.sort();
+        plan.refusals.dedup();
+        plan
+    }
+
+    fn circumstances(&self, mapping: &Mapping) -> Circumstances {
+        let mut now = Circumstances::default();
+        now.holds.extend(mapping.suspend.then_some(Hold::MappingSuspended));
+        now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
+        let suspended = self.sources.values().flatten().filter(|source| source.suspend);
+        now.suspended_sources = suspended.map(|source| source.name.to_string()).collect();
+        now
+    }
+}
+
+/// Plans each of them; a class is read once.
+///
+/// # Errors
+/// What is missing, for people.
+pub fn plan(world: &World, asked: &[Asked], policy: &AccessPolicy, observed: &[Observed], now: Timestamp) -> Result<Plan, String> {
+    let mut plan = Plan {
+        notes: world.notes.clone(),
+        ..Plan::default()
+    };
+    let classes: BTreeSet<&str> = asked.iter().map(Asked::class).collect();
+    for class in classes {
+        let ground = Ground::of(world, policy, observed, class)?;
+        let of_class = asked.iter().filter(|one| one.class() == class);
+        plan.mappings.extend(of_class.map(|one| ground.plan(one, now)));
+    }
+    plan.mappings.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(plan)
+}
+
+impl Plan {
+    /// Whether anybody would get or lose anything.
+    pub fn changes(&self) -> bool {
+        self.mappings.iter().any(|mapping| !mapping.changes.is_empty())
+    }
+
+    /// Whether something of a mapping is refused, so that the plan is not all of it.
+    pub fn refused(&self) -> bool {
+        self.mappings.iter().any(|mapping| !mapping.refusals.is_empty())
+    }
+}
