@@ -9,6 +9,7 @@ use super::ledger::{BindingId, Grantee};
 use super::names;
 use super::people::PersonKey;
 use super::policy::Refusal;
+use super::select::Selected;
 use super::why::{Cause, Event, Why};
 
 /// Of which class a removal is: the gate treats them differently.
@@ -319,7 +320,7 @@ impl Judge<'_, '_> {
         }
         let person = PersonKey::new(&held.source.as_str().into(), held.n, &held.user);
         let Some(now) = live.people.get(&person) else {
-            return with(Class::Other, self.not_meant(held, live.selected.of(&held.source)));
+            return with(Class::Other, self.not_meant(held, live.selected));
         };
         let cause = self.why_not_here(held, person.hash, now.username == held.username.as_str().into(), taken);
         let (class, replacement) = match self.replacement(&person, &now.username) {
@@ -330,14 +331,19 @@ impl Judge<'_, '_> {
     }
 
     /// The person is none of the mapping's people.
-    fn not_meant(&self, held: &Grantee, groups: impl Iterator<Item = u32>) -> Cause {
+    fn not_meant(&self, held: &Grantee, selected: &Selected) -> Cause {
         let Some(source) = self.view.directory.source(&held.source) else {
             return Cause::LeftGroups(Event::default());
         };
         let above = source.ancestors(held.n);
-        let groups: Vec<u32> = groups.collect();
+        let groups: Vec<u32> = selected.of(&held.source).collect();
         if groups.iter().any(|group| above.contains(*group)) {
-            return Cause::NoUsername(source.get(held.n).map(|user| said(user)).unwrap_or_default());
+            let user = source.get(held.n);
+            let event = user.map(|user| said(user)).unwrap_or_default();
+            return match user.is_some_and(|user| !selected.means(user)) {
+                true => Cause::NotSelected(event),
+                false => Cause::NoUsername(event),
+            };
         }
         Cause::LeftGroups(left(source, held.n, held.via, &groups))
     }
@@ -347,6 +353,9 @@ impl Judge<'_, '_> {
         let Owner::Live(live) = self.view.owner else {
             return Cause::NotGranted;
         };
+        if live.mapping.expired {
+            return Cause::Expired;
+        }
         if !live.targets.has(&self.key.namespace, &self.key.role) {
             let refused = self.view.policy.is_some_and(|policy| {
                 policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()

@@ -11,6 +11,8 @@ use super::why::Cause;
 /// A row of the table: why something waits. Rows that come later are added here and in [`Hold::passes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hold {
+    /// The mapping has `mode: Plan`.
+    Planned,
     /// The mapping has `suspend: true`.
     MappingSuspended,
     /// The person's source has `suspend: true`.
@@ -36,7 +38,8 @@ pub enum Column {
 
 impl Hold {
     /// Every row.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Planned,
         Self::MappingSuspended,
         Self::SourceSuspended,
         Self::PolicyMissing,
@@ -49,13 +52,14 @@ impl Hold {
         match (self, column) {
             (Self::DirectoryUnproved, _) | (_, Column::Grant) => false,
             (_, Column::Said) | (Self::PolicyMissing, Column::Other) => true,
-            (Self::MappingSuspended | Self::SourceSuspended | Self::AccessJournalLost, Column::Other) => false,
+            (Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::AccessJournalLost, Column::Other) => false,
         }
     }
 
     /// For conditions: what waits for whom.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::Planned => "Plan",
             Self::MappingSuspended => "Suspended",
             Self::SourceSuspended => "SourceSuspended",
             Self::PolicyMissing => "PolicyMissing",
@@ -64,9 +68,15 @@ impl Hold {
         }
     }
 
+    /// Whether the spec asks for it: then it keeps nothing from being applied.
+    pub fn is_asked_for(self) -> bool {
+        matches!(self, Self::Planned | Self::MappingSuspended | Self::SourceSuspended)
+    }
+
     /// What is the case, and what to do.
     pub fn advice(self) -> &'static str {
         match self {
+            Self::Planned => "spec.mode is Plan: set it to Enforce to let this happen",
             Self::MappingSuspended => "spec.suspend is true: set it to false to let this happen",
             Self::SourceSuspended => "a source has spec.suspend: true: set it to false to let this happen",
             Self::PolicyMissing => "the access policy or an admission policy of Rolecall's is missing: run helm upgrade",

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::key::MappingKey;
+use super::members::MemberFilter;
 use super::policy::Refusal;
-use crate::api::mapping::{ClusterRoleMapping, Groups, Namespaces, RoleMapping, RoleRef};
+use crate::api::mapping::{ClusterRoleMapping, Groups, Mode, Namespaces, RoleMapping, RoleRef};
 use crate::api::selector::Selector;
 use crate::directory::Resource;
 use crate::scim::filter::{Filter, Key, Matcher};
@@ -26,8 +28,16 @@ pub struct Mapping {
     pub sources: Vec<Arc<str>>,
     /// Which groups.
     pub groups: GroupSelector,
+    /// Which of their members; none: all.
+    pub members: Option<Arc<MemberFilter>>,
     /// What their members get, and where.
     pub grants: Vec<GrantRule>,
+    /// Whether it acts.
+    pub mode: Mode,
+    /// When it ends.
+    pub not_after: Option<Timestamp>,
+    /// It has ended: whoever compiles it says so, by the clock.
+    pub expired: bool,
     /// Holds new grants.
     pub suspend: bool,
 }
@@ -94,7 +104,11 @@ impl Mapping {
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
             groups: groups(&spec.groups)?,
+            members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants.collect())?,
+            mode: spec.mode,
+            not_after: not_after(spec.not_after.as_deref())?,
+            expired: false,
             suspend: spec.suspend,
         })
     }
@@ -122,9 +136,19 @@ impl Mapping {
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
             groups: groups(&spec.groups)?,
+            members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
+            mode: spec.mode,
+            not_after: not_after(spec.not_after.as_deref())?,
+            expired: false,
             suspend: spec.suspend,
         })
+    }
+
+    /// The same, with what the clock says of its end.
+    pub fn at(self, now: Timestamp) -> Self {
+        let expired = self.not_after.is_some_and(|end| end <= now);
+        Self { expired, ..self }
     }
 
     /// Whether it uses the source.
@@ -141,6 +165,11 @@ fn some(grants: Vec<GrantRule>) -> Result<Vec<GrantRule>, Refusal> {
         1..=24 => Ok(grants),
         n => Err(Refusal::new("InvalidSpec", format!("spec.grants has {n} entries; at most 24"))),
     }
+}
+
+fn not_after(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
+    let wrong = |text| Refusal::new("InvalidSpec", format!("spec.notAfter {text:?} is no time of RFC 3339"));
+    text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
 fn sources(names: &[String]) -> Result<Vec<Arc<str>>, Refusal> {

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod key;
 pub mod ledger;
 pub mod mapping;
+pub mod members;
 pub mod names;
 pub mod people;
 pub mod policy;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::select::Selected;
 use super::shard::Prefix;
 use super::usernames::Usernames;
-use crate::directory::{Change, Directory, Kind, Source, What};
+use crate::directory::{Change, Directory, Kind, Resource, Source, What};
 
 /// Up to so many users are looked at one by one; more, as bitmaps.
 const FEW: u64 = 64;
@@ -153,7 +153,8 @@ impl People {
                 let above = now.ancestors(n);
                 selected.of(source).find(|group| above.contains(*group))
             };
-            let person = now.get(n).filter(|user| user.kind == Kind::User && user.active).and_then(|user| {
+            let meant = |user: &&Arc<Resource>| user.kind == Kind::User && user.active && selected.means(user);
+            let person = now.get(n).filter(meant).and_then(|user| {
                 Some(Person {
                     id: user.id,
                     username: usernames.effective(source, n)?.clone(),
@@ -169,7 +170,7 @@ impl People {
         touched
     }
 
-    /// Goes over to another selection of groups: looks at the people of groups that came or went, at the cost of these. Who left such a group in the same
+    /// Goes over to another selection of groups, with the same filter of members: looks at the people of groups that came or went, at the cost of these. Who left such a group in the same
     /// changes is not among its people any more, and is no less [`affected`]: [`People::update`] looks at them.
     pub fn reselect(&mut self, directory: &Directory, usernames: &Usernames, before: &Selected, after: &Selected) -> Vec<PersonKey> {
         let mut touched = Vec::new();
@@ -209,6 +210,9 @@ impl People {
                 let (Some(user), Some(username)) = (source.get(n), usernames.effective(name, n)) else {
                     continue;
                 };
+                if !selected.means(user) {
+                    continue;
+                }
                 gone.remove(n);
                 let person = Person {
                     id: user.id,

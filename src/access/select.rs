@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::mapping::{GroupFilter, GroupSelector, Mapping};
+use super::members::MemberFilter;
 use crate::directory::{Directory, Kind, Resource, Source};
 use crate::scim::fold;
 
@@ -12,6 +13,8 @@ use crate::scim::fold;
 pub struct Selected {
     /// The groups that count, in a fixed order: by source as the mapping lists them, then by age of the group.
     pub groups: Vec<(Arc<str>, u32)>,
+    /// Which of their members; none: all.
+    pub members: Option<Arc<MemberFilter>>,
     /// The names or externalIds that no group bears; the filter, if it matches no group.
     pub unmatched: Vec<String>,
     /// The names or externalIds that several groups bear: the one that has borne it longest has it, the others get nothing.
@@ -22,6 +25,11 @@ impl Selected {
     /// The groups of one source, in order.
     pub fn of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = u32> + 'a {
         self.groups.iter().filter(move |(s, _)| **s == *source).map(|(_, n)| *n)
+    }
+
+    /// Whether a member of the groups is meant.
+    pub fn means(&self, user: &Resource) -> bool {
+        self.members.as_ref().is_none_or(|filter| filter.selects(user))
     }
 
     /// Whether the group counts.
@@ -41,7 +49,10 @@ pub fn select(mapping: &Mapping, sources: &[Arc<str>], directory: &Directory) ->
         .filter(|(_, name)| mapping.uses(name))
         .filter_map(|(i, name)| Some((i, name, directory.source(name)?)))
         .collect();
-    let mut selected = Selected::default();
+    let mut selected = Selected {
+        members: mapping.members.clone(),
+        ..Selected::default()
+    };
     let mut groups: Vec<(usize, u32)> = match &mapping.groups {
         GroupSelector::Names(names) => by(names, &mut selected, |name, bearers| {
             for (i, _, source) in &found {

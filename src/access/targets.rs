@@ -7,7 +7,7 @@ use super::key::MappingKind;
 use super::mapping::{Mapping, Place};
 use super::policy::{AccessPolicy, Refusal};
 use crate::api::mapping::RoleRef;
-use crate::api::source::AllowedNamespaces;
+use crate::api::source::{AllowedNamespaces, ScimSourceSpec};
 
 /// A namespace, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,19 +57,22 @@ impl Targets {
     }
 }
 
-/// The sources that a mapping may use, in its order, and why not the others. `allowed` gives, for a source that is known, its `spec.allowedNamespaces`;
-/// `None` for one that does not exist: that is no refusal here, it may come.
+/// The sources that a mapping may use, in its order, and why not the others. `spec_of` gives the spec of a source that is known; `None` for one that does
+/// not exist: that is no refusal here, it may come.
 pub fn usable_sources<'a>(
     mapping: &Mapping,
     namespaces: &Namespaces,
-    allowed: impl Fn(&str) -> Option<Option<&'a AllowedNamespaces>>,
+    spec_of: impl Fn(&str) -> Option<&'a ScimSourceSpec>,
 ) -> (Vec<Arc<str>>, Vec<Refusal>) {
     let (mut usable, mut refusals) = (Vec::new(), Vec::new());
     for source in &mapping.sources {
-        let refused = match allowed(source) {
-            Some(allowed) if mapping.key.kind == MappingKind::RoleMapping => {
+        let refused = match spec_of(source) {
+            Some(spec) if mapping.key.kind == MappingKind::RoleMapping => {
                 let labels = namespaces.get(&mapping.key.namespace).map(|ns| &ns.labels);
-                source_allows(source, allowed, &mapping.key.namespace, labels).err()
+                let allowed = source_allows(source, spec.allowed_namespaces.as_ref(), &mapping.key.namespace, labels);
+                allowed
+                    .and_then(|()| source_shows(source, &spec.mappable_attributes, mapping))
+                    .err()
             }
             _ => None,
         };
@@ -102,9 +105,32 @@ pub fn source_allows(
     ))
 }
 
+/// Whether a source lets RoleMappings filter its people by what this one's filter reads: a filter tells who has which value.
+fn source_shows(source: &str, mappable: &[String], mapping: &Mapping) -> Result<(), Refusal> {
+    let beyond = mapping.members.as_ref().map(|filter| filter.beyond(mappable)).unwrap_or_default();
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "AttributeNotMappable",
+        format!(
+            "the ScimSource {source:?} does not let RoleMappings filter members by {}: it is not in its spec.mappableAttributes ({}); ask whoever owns the source to add it, or use a ClusterRoleMapping",
+            beyond.join(", "),
+            if mappable.is_empty() {
+                "none".to_owned()
+            } else {
+                mappable.join(", ")
+            }
+        ),
+    ))
+}
+
 /// All pairs. Without a policy nothing is refused here: what is granted already must not go because a file is missing, and the gate lets nothing new pass.
 pub fn targets(mapping: &Mapping, namespaces: &Namespaces, policy: Option<&AccessPolicy>) -> Targets {
     let mut targets = Targets::default();
+    if mapping.expired {
+        return targets;
+    }
     let mut refusals = BTreeSet::new();
     let mut missing = BTreeSet::new();
     for rule in &mapping.grants {
@@ -153,7 +179,7 @@ pub fn targets(mapping: &Mapping, namespaces: &Namespaces, policy: Option<&Acces
 
 /// The roles that a mapping grants in one namespace: what a change of one namespace changes, at the cost of one.
 pub fn roles_in(mapping: &Mapping, namespace: &NamespaceInfo, policy: Option<&AccessPolicy>) -> BTreeSet<RoleRef> {
-    if namespace.terminating || policy.is_some_and(|p| p.namespace(&namespace.name).is_err()) {
+    if mapping.expired || namespace.terminating || policy.is_some_and(|p| p.namespace(&namespace.name).is_err()) {
         return BTreeSet::new();
     }
     let covers = |place: &Place| match place {

@@ -61,6 +61,10 @@ pub enum Cause {
     Deleted(Event),
     /// The person is in none of the mapping's groups any more.
     LeftGroups(Event),
+    /// `members.filter` does not select the person any more.
+    NotSelected(Event),
+    /// The mapping's `notAfter` has passed.
+    Expired,
     /// The person's username is another one now.
     Renamed(Event),
     /// The person yields no username, or one that somebody else has borne longer.
@@ -98,6 +102,8 @@ impl Why {
             Cause::Disabled(_) => "Disabled",
             Cause::Deleted(_) => "Deleted",
             Cause::LeftGroups(_) => "LeftGroups",
+            Cause::NotSelected(_) => "NotSelected",
+            Cause::Expired => "Expired",
             Cause::Renamed(_) => "Renamed",
             Cause::NoUsername(_) => "NoUsername",
             Cause::OtherPerson => "OtherPerson",
@@ -123,6 +129,8 @@ impl fmt::Display for Cause {
             Self::Disabled(event) => write!(f, "disabled by the provider{event}"),
             Self::Deleted(event) => write!(f, "deleted by the provider{event}"),
             Self::LeftGroups(event) => write!(f, "in none of the mapped groups any more{event}"),
+            Self::NotSelected(event) => write!(f, "not selected by members.filter any more{event}"),
+            Self::Expired => write!(f, "the mapping's notAfter has passed"),
             Self::Renamed(event) => write!(f, "has another username now{event}"),
             Self::NoUsername(event) => write!(f, "yields no username, or one that somebody else has borne longer{event}"),
             Self::OtherPerson => write!(f, "somebody else has this username now"),

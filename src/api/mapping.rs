@@ -39,9 +39,19 @@ pub struct RoleMappingSpec {
     pub sources: Vec<String>,
     /// Which groups.
     pub groups: Groups,
+    /// Which of their members; absent: all of them. Each attribute that the filter reads must be in `spec.mappableAttributes` of every source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Members>,
     /// What their members get.
     #[schemars(length(min = 1, max = 24))]
     pub grants: Vec<Grant>,
+    /// `Enforce` or `Plan`. In `Plan` nobody is granted anything new, and nobody loses anything but whom the provider disables or deletes: the condition `Held` says how much would change. The first step in a cluster that already has bindings.
+    #[serde(default)]
+    pub mode: Mode,
+    /// When this mapping ends, to the second (RFC 3339): then what it granted is taken away, and nothing more is granted. It is a removal like one by an editor: `suspend` and `mode: Plan` hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
     /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
@@ -73,9 +83,19 @@ pub struct ClusterRoleMappingSpec {
     pub sources: Vec<String>,
     /// Which groups.
     pub groups: Groups,
+    /// Which of their members; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Members>,
     /// What their members get, and where.
     #[schemars(length(min = 1, max = 24))]
     pub grants: Vec<ClusterGrant>,
+    /// `Enforce` or `Plan`. In `Plan` nobody is granted anything new, and nobody loses anything but whom the provider disables or deletes: the condition `Held` says how much would change. The first step in a cluster that already has bindings.
+    #[serde(default)]
+    pub mode: Mode,
+    /// When this mapping ends, to the second (RFC 3339): then what it granted is taken away, and nothing more is granted. It is a removal like one by an editor: `suspend` and `mode: Plan` hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
     /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
@@ -98,6 +118,25 @@ pub struct Groups {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub filter: Option<String>,
+}
+
+/// Which members of the groups are meant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Members {
+    /// A SCIM filter (RFC 7644 §3.4.2.2) over the user's attributes, such as `userType eq "Employee"`. A comparison with an attribute that the user does not have is false, with `ne` too. Only active users are ever meant; nobody has to say so.
+    #[schemars(length(min = 1, max = 2048))]
+    pub filter: String,
+}
+
+/// Whether a mapping acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// It grants and takes away.
+    #[default]
+    Enforce,
+    /// It only says what it would do.
+    Plan,
 }
 
 /// One role, granted in the mapping's namespace.
@@ -174,7 +213,7 @@ pub struct MappingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// `Enforce` or `Suspended`.
+    /// `Enforce`, `Plan`, `Suspended`, or `Ended` after `notAfter`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16))]
     pub mode: String,

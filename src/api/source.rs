@@ -50,6 +50,10 @@ pub struct ScimSourceSpec {
     /// Which namespaces' RoleMappings may use this source. Absent: none (ClusterRoleMappings always may). An empty `selector` means every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Attributes of users that RoleMappings may filter members by, as full paths: `userType`, `name.familyName`, `urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department`. Absent: none, as such a filter tells who has which value. ClusterRoleMappings may use any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    pub mappable_attributes: Vec<String>,
     /// Holds every new grant from this source. Pushes are still taken and recorded, and a person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,

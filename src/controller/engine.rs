@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
 use kube::Client;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::apply::Writer;
+use super::expiry::Expiry;
 use super::memory::Memory;
 use super::observe::key_of;
 use super::owner::Owner;
@@ -125,6 +127,7 @@ pub struct Engine {
     pub(super) to_delete: BTreeSet<BindingKey>,
     pub(super) must_delete: BTreeSet<BindingKey>,
     pub(super) waiting: BTreeMap<BindingKey, Instant>,
+    pub(super) expiry: Expiry,
     pub(super) granting: Granting,
     pub(super) doing: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(super) pacer: Pacer,
@@ -212,6 +215,7 @@ pub async fn run(
         to_delete: BTreeSet::new(),
         must_delete: BTreeSet::new(),
         waiting: BTreeMap::new(),
+        expiry: Expiry::default(),
         granting: Granting::default(),
         doing: FuturesUnordered::new(),
         pacer: Pacer::new(Duration::from_secs(1)),
@@ -329,6 +333,9 @@ impl Engine {
                 return Err(Error::SteppedDown("no renewal was answered in time".to_owned()));
             }
             self.catch_up()?;
+            for key in self.expiry.due(Timestamp::now()) {
+                self.evaluate(&key);
+            }
             self.look();
             self.recorder.flush();
             self.write_statuses();
@@ -336,6 +343,7 @@ impl Engine {
                 self.queue.next(Instant::now()),
                 self.recorder.next(),
                 self.status_due.values().min().copied(),
+                self.expiry.next(Timestamp::now()),
                 Some(tick),
             ];
             let wake = wake.into_iter().flatten().min().unwrap_or(tick);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
@@ -286,16 +287,19 @@ impl Engine {
             owner.held = std::mem::take(&mut before.held);
         }
         match compiled {
-            Some(Ok(mapping)) => owner.mapping = Some(Arc::new(mapping)),
+            Some(Ok(mapping)) => owner.mapping = Some(Arc::new(mapping.at(Timestamp::now()))),
             Some(Err(refusal)) => owner.invalid = Some(refusal),
             None => {}
         }
+        let end = owner
+            .mapping
+            .as_ref()
+            .filter(|mapping| !mapping.expired)
+            .and_then(|mapping| mapping.not_after);
+        self.expiry.set(key, end);
         if let Some(mapping) = owner.mapping.clone() {
-            let allowed = |name: &str| {
-                let spec = &self.world.sources.get(name).filter(|_| self.sources.contains_key(name))?.spec;
-                Some(spec.allowed_namespaces.as_ref())
-            };
-            (owner.usable, owner.source_refusals) = usable_sources(&mapping, &self.namespaces, allowed);
+            let spec_of = |name: &str| Some(&self.world.sources.get(name).filter(|_| self.sources.contains_key(name))?.spec);
+            (owner.usable, owner.source_refusals) = usable_sources(&mapping, &self.namespaces, spec_of);
             owner.selected = select(&mapping, &owner.usable, &self.seen.state);
             owner.people = People::compute(&self.seen.state, &self.usernames, &owner.selected);
             owner.layout = Layout::of(self.shards_of(key)).fit(&owner.people, None);

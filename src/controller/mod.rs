@@ -10,6 +10,7 @@ pub mod ends;
 pub mod engine;
 pub mod evaluate;
 pub mod evidence;
+pub mod expiry;
 pub mod fence;
 pub mod grants;
 pub mod guards;

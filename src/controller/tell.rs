@@ -17,7 +17,7 @@ use crate::access::key::{MappingKey, MappingKind};
 use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, next_change, source_status};
 use crate::api::conditions;
-use crate::api::mapping::{MappingStatus, RoleKind};
+use crate::api::mapping::{MappingStatus, Mode, RoleKind};
 use crate::api::source::{JournalRef, ScimSourceStatus};
 use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource};
 
@@ -167,7 +167,7 @@ impl Engine {
                 let old = object.status.clone().unwrap_or_default();
                 let new = self.mapping_status(
                     &MappingKey::role_mapping(target.namespace.as_str(), target.name.as_str()),
-                    object.spec.suspend,
+                    (object.spec.suspend, object.spec.mode),
                     &old,
                 )?;
                 Some(pack(
@@ -182,7 +182,11 @@ impl Engine {
             _ => {
                 let object = self.world.cluster_mappings.get(&target.name)?;
                 let old = object.status.clone().unwrap_or_default();
-                let new = self.mapping_status(&MappingKey::cluster_role_mapping(target.name.as_str()), object.spec.suspend, &old)?;
+                let new = self.mapping_status(
+                    &MappingKey::cluster_role_mapping(target.name.as_str()),
+                    (object.spec.suspend, object.spec.mode),
+                    &old,
+                )?;
                 Some(pack(
                     &old,
                     &new,
@@ -232,7 +236,7 @@ impl Engine {
         source_status(&report, old, &Time(Timestamp::now()))
     }
 
-    fn mapping_status(&self, key: &MappingKey, suspend: bool, old: &MappingStatus) -> Option<MappingStatus> {
+    fn mapping_status(&self, key: &MappingKey, (suspend, mode): (bool, Mode), old: &MappingStatus) -> Option<MappingStatus> {
         let owner = self.owners.get(key)?;
         let mut failures: Vec<Failure> = owner.failing.values().cloned().collect();
         failures.extend(self.missing_role(owner));
@@ -250,6 +254,7 @@ impl Engine {
         let report = MappingReport {
             generation: owner.generation,
             suspend,
+            mode,
             live: owner.live().ok_or(owner.invalid.as_ref().unwrap_or(&unknown)),
             directory: &self.seen.state,
             source_refusals: &owner.source_refusals,

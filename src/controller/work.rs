@@ -15,6 +15,7 @@ use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Event as Record, reasons, settled};
 use crate::access::names::{binding_annotations, binding_labels};
 use crate::access::status::{Failure, Held};
+use crate::api::mapping::Mode;
 
 pub use super::grants::{Granting, GrantingDone, Planned};
 
@@ -117,8 +118,9 @@ impl Engine {
 
     pub(super) fn circumstances(&self, owner: &MappingKey) -> Circumstances {
         let mut now = Circumstances::default();
-        if self.owners.get(owner).and_then(|o| o.mapping.as_ref()).is_some_and(|m| m.suspend) {
-            now.holds.insert(Hold::MappingSuspended);
+        if let Some(mapping) = self.owners.get(owner).and_then(|o| o.mapping.as_ref()) {
+            now.holds.extend(mapping.suspend.then_some(Hold::MappingSuspended));
+            now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
         }
         if self.policy.is_none() || !self.missing.is_empty() {
             now.holds.insert(Hold::PolicyMissing);

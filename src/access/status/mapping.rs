@@ -10,7 +10,7 @@ use crate::access::desired::Live;
 use crate::access::gate::Hold;
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
-use crate::api::mapping::MappingStatus;
+use crate::api::mapping::{MappingStatus, Mode};
 use crate::api::source::GroupStatus;
 use crate::directory::Directory;
 
@@ -21,6 +21,8 @@ pub struct MappingReport<'a> {
     pub generation: i64,
     /// `spec.suspend`.
     pub suspend: bool,
+    /// `spec.mode`.
+    pub mode: Mode,
     /// The mapping as it was evaluated, or what is wrong with its spec.
     pub live: Result<Live<'a>, &'a Refusal>,
     /// The directory.
@@ -59,7 +61,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
     MappingStatus {
         observed_generation: report.generation,
         conditions: conditions::update(&old.conditions, &set, report.generation, now),
-        mode: if report.suspend { "Suspended" } else { "Enforce" }.to_owned(),
+        mode: mode(report).to_owned(),
         summary: cut(&summary(report), 512),
         people: count(people),
         namespaces: count(namespaces),
@@ -107,8 +109,7 @@ fn standing(report: &MappingReport<'_>) -> Standing {
         return Standing::Retrying("DependencyNotReady".to_owned(), message);
     }
     // suspension is what the spec asks for; everything else that holds keeps the spec from being applied
-    let in_the_way = |hold: &&Hold| !matches!(hold, Hold::MappingSuspended | Hold::SourceSuspended);
-    if let Some(hold) = report.held.holds.iter().find(in_the_way) {
+    if let Some(hold) = report.held.holds.iter().find(|hold| !hold.is_asked_for()) {
         return Standing::Retrying(hold.reason().to_owned(), hold.advice().to_owned());
     }
     let again: Vec<Refusal> = report.failures.iter().map(|f| f.refusal.clone()).collect();
@@ -119,10 +120,21 @@ fn standing(report: &MappingReport<'_>) -> Standing {
     if report.pending > 0 {
         return Standing::Working(format!("{} to be written", number(report.pending, "binding is", "bindings are")));
     }
-    if report.suspend {
-        return Standing::Good("Suspended", format!("{}; suspended: nothing new is granted", summary(report)));
+    match mode(report) {
+        "Suspended" => Standing::Good("Suspended", format!("{}; suspended: nothing new is granted", summary(report))),
+        "Plan" => Standing::Good("Plan", format!("{}; spec.mode is Plan: nothing is changed by it", summary(report))),
+        "Ended" => Standing::Good("Ended", summary(report)),
+        _ => Standing::Good("Succeeded", summary(report)),
     }
-    Standing::Good("Succeeded", summary(report))
+}
+
+fn mode(report: &MappingReport<'_>) -> &'static str {
+    match (report.suspend, report.mode, &report.live) {
+        (true, ..) => "Suspended",
+        (_, Mode::Plan, _) => "Plan",
+        (_, _, Ok(live)) if live.mapping.expired => "Ended",
+        _ => "Enforce",
+    }
 }
 
 fn beside(report: &MappingReport<'_>) -> Vec<Set> {
@@ -161,11 +173,7 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
         set.push(Set::new(conditions::AMBIGUOUS_GROUP, "True", "SeveralGroups", message));
     }
     let mut degraded: Vec<(&str, String)> = Vec::new();
-    if let Some(hold) = report
-        .holds
-        .iter()
-        .find(|hold| !matches!(hold, Hold::MappingSuspended | Hold::SourceSuspended))
-    {
+    if let Some(hold) = report.holds.iter().find(|hold| !hold.is_asked_for()) {
         degraded.push((hold.reason(), hold.advice().to_owned()));
     }
     if report.refused_people > 0 {
@@ -188,6 +196,10 @@ fn summary(report: &MappingReport<'_>) -> String {
         Ok(live) => live,
         Err(refusal) => return format!("not applied: {}", refusal.reason),
     };
+    if live.mapping.expired {
+        let end = live.mapping.not_after.map(|end| end.to_string()).unwrap_or_default();
+        return format!("ended at {end} (spec.notAfter): nothing is granted");
+    }
     // in the order of the spec, as people know it
     let mut roles: Vec<&str> = Vec::new();
     for rule in &live.mapping.grants {

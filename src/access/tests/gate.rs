@@ -7,7 +7,8 @@ use crate::access::binding::SubjectRef;
 use crate::access::gate::{Circumstances, Column, Hold, Op};
 
 /// The table of design.md, cell by cell: grants, removals said by the provider, other removals.
-const TABLE: [(Hold, [bool; 3]); 5] = [
+const TABLE: [(Hold, [bool; 3]); 6] = [
+    (Hold::Planned, [false, true, false]),
     (Hold::MappingSuspended, [false, true, false]),
     (Hold::SourceSuspended, [false, true, false]),
     (Hold::PolicyMissing, [false, true, true]),
@@ -115,6 +116,7 @@ fn a_suspended_source_holds_its_own_people_only() {
 #[test]
 fn what_somebody_wrote_into_a_binding_is_a_removal_like_others() {
     for (hold, goes) in [
+        (Hold::Planned, false),
         (Hold::MappingSuspended, false),
         (Hold::PolicyMissing, true),
         (Hold::AccessJournalLost, false),

@@ -5,6 +5,7 @@ mod deletion;
 mod diff;
 mod gate;
 mod ledger;
+mod members;
 mod names;
 mod people;
 mod policy;

@@ -27,6 +27,9 @@ enum Step {
     EndSource(bool),
     Roles(u8),
     Groups(u8),
+    Filter(u8),
+    Type(bool, u8, u8),
+    End(bool),
     Namespaces(u8),
     Tamper(u8, u8),
     Hold(u8),
@@ -48,9 +51,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::EndSource),
         1 => (0..4_u8).prop_map(Step::Roles),
         1 => (0..4_u8).prop_map(Step::Groups),
+        1 => (0..3_u8).prop_map(Step::Filter),
+        2 => (any::<bool>(), any::<u8>(), 0..3_u8).prop_map(|(s, r, t)| Step::Type(s, r, t)),
+        1 => any::<bool>().prop_map(Step::End),
         1 => (0..4_u8).prop_map(Step::Namespaces),
         1 => (any::<u8>(), 0..4_u8).prop_map(|(b, h)| Step::Tamper(b, h)),
-        1 => (0..4_u8).prop_map(Step::Hold),
+        1 => (0..5_u8).prop_map(Step::Hold),
         1 => Just(Step::Free),
         4 => Just(Step::Evaluate),
         4 => Just(Step::Settle),
@@ -62,7 +68,10 @@ fn source(second: bool) -> &'static str {
     if second { "entra" } else { "okta" }
 }
 
-fn mapping(roles: u8, groups: u8) -> Mapping {
+/// Which members: those of whom `userType` says so; one who has none is neither.
+const FILTERS: [&str; 3] = ["", "userType eq \"Employee\"", "userType ne \"Employee\""];
+
+fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
     let roles = [&["view"][..], &["edit"], &["view", "edit"], &["admin", "view"]][usize::from(roles % 4)];
     let grants: Vec<_> = roles
         .iter()
@@ -75,7 +84,11 @@ fn mapping(roles: u8, groups: u8) -> Mapping {
         json!({"filter": "displayName eq \"g1\" or displayName eq \"g3\""}),
     ][usize::from(groups % 4)]
     .clone();
-    cluster_role_mapping("teams", json!({"sources": ["okta", "entra"], "groups": groups, "grants": grants}))
+    let mut spec = json!({"sources": ["okta", "entra"], "groups": groups, "grants": grants});
+    if filter > 0 {
+        spec["members"] = json!({"filter": FILTERS[usize::from(filter)]});
+    }
+    cluster_role_mapping("teams", spec)
 }
 
 /// A resource of the source, chosen by a number.
@@ -118,19 +131,40 @@ fn agrees(world: &World) {
     assert_eq!(names.len(), world.people.len(), "one username, one person");
 }
 
-/// What is to be, without any of the machinery: every active member of a counting group, in every covered namespace.
-fn expected(world: &World) -> BTreeSet<(String, String, String)> {
+/// What is to be, without any of the machinery: every active member of a counting group whom the filter selects, in every covered namespace.
+fn expected(world: &World, filter: u8) -> BTreeSet<(String, String, String)> {
     let mut access = BTreeSet::new();
-    for (ns, role) in world.targets().pairs {
-        for (_, person) in world.people.iter() {
-            access.insert((ns.clone(), role.name.clone(), person.username.to_string()));
+    if world.mapping.expired {
+        return access;
+    }
+    let mut names = BTreeSet::new();
+    for (source, group) in &world.selected.groups {
+        let Some(of) = world.directory.source(source) else { continue };
+        let (mut looked, mut inside) = (BTreeSet::new(), vec![*group]);
+        while let Some(n) = inside.pop() {
+            let Some(one) = of.get(n).filter(|_| looked.insert(n)) else {
+                continue;
+            };
+            if one.kind == Kind::Group {
+                inside.extend(of.members(n));
+                continue;
+            }
+            let user = one.attributes.to_map();
+            let kind = user.get("userType").and_then(serde_json::Value::as_str);
+            let meant = [true, kind == Some("Employee"), kind.is_some_and(|kind| kind != "Employee")][usize::from(filter)];
+            if one.active && meant {
+                names.extend(world.usernames.effective(source, n).map(ToString::to_string));
+            }
         }
+    }
+    for (ns, role) in world.targets().pairs {
+        access.extend(names.iter().map(|name| (ns.clone(), role.name.clone(), name.clone())));
     }
     access
 }
 
-fn settle(world: &mut World) {
-    let (before, to_be) = (world.access(), expected(world));
+fn settle(world: &mut World, filter: u8) {
+    let (before, to_be) = (world.access(), expected(world, filter));
     let free = world.circumstances == Circumstances::default();
     // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
     let keeps: BTreeSet<_> = before
@@ -163,8 +197,8 @@ fn kept(world: &World, ns: &str, role: &str, name: &str) -> bool {
 }
 
 fn run(steps: &[Step]) {
-    let mut world = World::new(mapping(0, 0));
-    let (mut roles, mut groups) = (0, 0);
+    let mut spec = (0, 0, 0);
+    let mut world = World::new(mapping(spec));
     for step in steps {
         match step {
             Step::User(s, n) => {
@@ -214,19 +248,33 @@ fn run(steps: &[Step]) {
                 // it goes before the name starts afresh
                 world.evaluate();
                 let held = std::mem::take(&mut world.circumstances);
-                settle(&mut world);
+                settle(&mut world, spec.2);
                 world.circumstances = held;
                 world.source(name, "'oidc:' + user.userName");
             }
             Step::Roles(n) => {
-                roles = *n;
-                world.mapping = mapping(roles, groups);
+                spec.0 = *n;
+                world.mapping = mapping(spec);
             }
             Step::Groups(n) => {
-                groups = *n;
-                world.mapping = mapping(roles, groups);
+                spec.1 = *n;
+                world.mapping = mapping(spec);
                 world.evaluate();
             }
+            Step::Filter(n) => {
+                spec.2 = *n;
+                world.mapping = mapping(spec);
+                // a spec that was edited is looked at from scratch
+                world.evaluated = -1;
+                world.evaluate();
+            }
+            Step::Type(s, at, kind) => {
+                if let Some(user) = pick(&world, source(*s), Some(Kind::User), *at) {
+                    let kind = [json!("Employee"), json!("Contractor"), json!(null)][usize::from(*kind)].clone();
+                    world.change(source(*s), user, json!({"userType": kind}), &[], &[]);
+                }
+            }
+            Step::End(ended) => world.mapping.expired = *ended,
             Step::Namespaces(n) => {
                 let label = if n % 2 == 0 { "yes" } else { "no" };
                 world.namespace(["team-a", "team-b"][usize::from(n / 2)], &[("team", label)]);
@@ -252,6 +300,7 @@ fn run(steps: &[Step]) {
             }
             Step::Hold(n) => {
                 let hold = [
+                    Hold::Planned,
                     Hold::MappingSuspended,
                     Hold::PolicyMissing,
                     Hold::AccessJournalLost,
@@ -267,7 +316,7 @@ fn run(steps: &[Step]) {
             Step::Settle => {
                 world.evaluate();
                 agrees(&world);
-                settle(&mut world);
+                settle(&mut world, spec.2);
             }
             Step::Restart => {
                 world.evaluate();
@@ -288,7 +337,7 @@ fn run(steps: &[Step]) {
     world.circumstances = Circumstances::default();
     world.evaluate();
     agrees(&world);
-    settle(&mut world);
+    settle(&mut world, spec.2);
     world.state = "ended";
     world.settle();
     assert_eq!(

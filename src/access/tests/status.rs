@@ -10,7 +10,7 @@ use crate::access::gate::Hold;
 use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, mapping_status, source_status};
 use crate::api::conditions;
-use crate::api::mapping::MappingStatus;
+use crate::api::mapping::{MappingStatus, Mode};
 use crate::api::push::{Push, Token};
 use crate::api::source::{JournalRef, ScimSourceStatus};
 use crate::directory::{Event, FailingToken, Source};
@@ -41,6 +41,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
     let mut report = MappingReport {
         generation: 4,
         suspend: false,
+        mode: Mode::Enforce,
         live: Ok(Live {
             mapping: &world.mapping,
             usable: &world.mapping.sources,
@@ -165,6 +166,15 @@ fn conditions_by_the_contract() {
             &["Ready=True/Suspended", "Held=True/Suspended"],
         ),
         (
+            "planned, and something waits",
+            Box::new(move |r| {
+                r.mode = Mode::Plan;
+                r.held = leak(held(3, 0, Hold::Planned));
+                r.holds = leak(BTreeSet::from([Hold::Planned]));
+            }),
+            &["Ready=True/Plan", "Held=True/Plan"],
+        ),
+        (
             "a source is suspended",
             Box::new(move |r| r.held = leak(held(1, 0, Hold::SourceSuspended))),
             &["Ready=True/Succeeded", "Held=True/SourceSuspended"],
@@ -252,6 +262,7 @@ fn the_same_report_gives_the_same_status() {
         let report = MappingReport {
             generation: 4,
             suspend: false,
+            mode: Mode::Enforce,
             live: Ok(live),
             directory: &world.directory,
             source_refusals: &[],

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::world::{World, cluster_role_mapping, role_mapping, view_of_team_a};
 use crate::access::mapping::Mapping;
 use crate::access::targets::{NamespaceInfo, Namespaces, Targets, roles_in, source_allows, targets, usable_sources};
-use crate::api::source::AllowedNamespaces;
+use crate::api::source::{AllowedNamespaces, ScimSourceSpec};
 
 fn namespaces() -> Namespaces {
     let list = [
@@ -179,7 +179,11 @@ fn which_sources_a_mapping_may_use() {
         let spec =
             json!({"sources": [source], "groups": {"names": ["devs"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]});
         let mapping = role_mapping(namespace, "devs", spec);
-        let (usable, refusals) = usable_sources(&mapping, &namespaces, |_| allowed);
+        let spec = allowed.map(|allowed: Option<&AllowedNamespaces>| ScimSourceSpec {
+            allowed_namespaces: allowed.cloned(),
+            ..ScimSourceSpec::default()
+        });
+        let (usable, refusals) = usable_sources(&mapping, &namespaces, |_| spec.as_ref());
         assert_eq!(
             (usable.len(), refusals.len()),
             (usize::from(good), usize::from(!good)),
@@ -192,8 +196,9 @@ fn which_sources_a_mapping_may_use() {
         );
     }
     let cluster = mapping(json!([grant("view", json!({"names": ["team-a"]}))]));
+    let none = ScimSourceSpec::default();
     assert_eq!(
-        usable_sources(&cluster, &namespaces, |_| Some(None)).0.len(),
+        usable_sources(&cluster, &namespaces, |_| Some(&none)).0.len(),
         1,
         "a ClusterRoleMapping always may"
     );
