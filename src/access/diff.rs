@@ -301,6 +301,10 @@ impl Judge<'_, '_> {
         if let Some(cause) = said_by_provider(view, held) {
             return with(Class::Said, cause);
         }
+        // that the time is over is known, whatever else is not
+        if matches!(view.owner, Owner::Live(live) if live.mapping.expired) {
+            return with(Class::Other, Cause::Expired);
+        }
         match view.source_state(&held.source) {
             SourceState::Ended => return with(Class::Other, Cause::SourceEnded),
             // that the directory has no such source is absence of data, not a removal
@@ -353,9 +357,6 @@ impl Judge<'_, '_> {
         let Owner::Live(live) = self.view.owner else {
             return Cause::NotGranted;
         };
-        if live.mapping.expired {
-            return Cause::Expired;
-        }
         if !live.targets.has(&self.key.namespace, &self.key.role) {
             let refused = self.view.policy.is_some_and(|policy| {
                 policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()

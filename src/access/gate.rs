@@ -11,10 +11,10 @@ use super::why::Cause;
 /// A row of the table: why something waits. Rows that come later are added here and in [`Hold::passes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hold {
-    /// The mapping has `mode: Plan`.
-    Planned,
     /// The mapping has `suspend: true`.
     MappingSuspended,
+    /// The mapping has `mode: Plan`.
+    Planned,
     /// The person's source has `suspend: true`.
     SourceSuspended,
     /// The access policy, or an admission policy of ours, is missing.
@@ -39,8 +39,8 @@ pub enum Column {
 impl Hold {
     /// Every row.
     pub const ALL: [Self; 6] = [
-        Self::Planned,
         Self::MappingSuspended,
+        Self::Planned,
         Self::SourceSuspended,
         Self::PolicyMissing,
         Self::AccessJournalLost,

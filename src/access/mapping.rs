@@ -13,6 +13,7 @@ use crate::api::mapping::{ClusterRoleMapping, Groups, Mode, Namespaces, RoleMapp
 use crate::api::selector::Selector;
 use crate::directory::Resource;
 use crate::scim::filter::{Filter, Key, Matcher};
+use crate::scim::tolerance::Tolerance;
 use crate::scim::{ResourceKind, ScimError};
 
 /// A compiled mapping.
@@ -231,6 +232,17 @@ fn each_once(list: &[String]) -> Vec<String> {
     list.iter().filter(|item| seen.insert(item.as_str())).cloned().collect()
 }
 
+/// A person who writes a filter is told to quote; only from providers a word without quotes is taken.
+pub(super) fn quoted(matcher: &Matcher, field: &str, text: &str) -> Result<(), Refusal> {
+    match matcher.seen().tolerated().any(|tolerance| tolerance == Tolerance::BareLiteral) {
+        true => Err(Refusal::new(
+            "InvalidFilter",
+            format!("{field} {text:?}: a text stands in double quotes, as in displayName eq \"Backend\""),
+        )),
+        false => Ok(()),
+    }
+}
+
 impl GroupFilter {
     /// Compiles a filter. Any other attribute than displayName, externalId and id is refused: a filter over more would be an oracle.
     pub fn compile(text: &str) -> Result<Self, Refusal> {
@@ -250,6 +262,8 @@ impl GroupFilter {
             }
             by_name |= name == "displayname";
         }
+        let matcher = filter.compile(ResourceKind::Group).map_err(wrong)?.absent_is_false();
+        quoted(&matcher, field, text)?;
         let only = |key: Key| {
             filter
                 .keys(ResourceKind::Group)
@@ -258,7 +272,7 @@ impl GroupFilter {
                 .map(|(_, value)| value.to_owned())
         };
         Ok(Self {
-            matcher: filter.compile(ResourceKind::Group).map_err(wrong)?.absent_is_false(),
+            matcher,
             id: only(Key::Id),
             external_id: only(Key::ExternalId),
             by_name,

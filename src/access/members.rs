@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::mapping::quoted;
 use super::policy::Refusal;
 use crate::api::mapping::Members;
 use crate::directory::Resource;
@@ -38,10 +39,17 @@ impl MemberFilter {
         let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("spec.members.filter {text:?}: {}", error.detail));
         let filter = Filter::parse(text).map_err(wrong)?;
         let matcher = filter.compile(ResourceKind::User).map_err(wrong)?.absent_is_false();
+        quoted(&matcher, "spec.members.filter", text)?;
+        if let Some(path) = ordered_unknown(&filter) {
+            let message = format!(
+                "spec.members.filter {text:?}: {path} is no attribute of the RFCs' schemas, and has no order: compare it with eq, ne, co, sw, ew or pr"
+            );
+            return Err(Refusal::new("InvalidFilter", message));
+        }
         let mut reads = BTreeMap::new();
         for path in filter.paths() {
             if path.urn.as_deref().is_none_or(|urn| urn.eq_ignore_ascii_case(schema::USER_URN))
-                && ["groups", "meta", "id", "schemas", "password"]
+                && ["groups", "meta", "id", "schemas", "password", "active"]
                     .iter()
                     .any(|name| path.name.eq_ignore_ascii_case(name))
             {
@@ -50,7 +58,13 @@ impl MemberFilter {
                 return Err(Refusal::new("InvalidFilter", message));
             }
             let attribute = AttrPath { sub: None, ..path.clone() };
-            reads.insert(full(path), full(&attribute));
+            let (Some(whole), Some(attribute)) = (full(path), full(&attribute)) else {
+                return Err(Refusal::new(
+                    "InvalidFilter",
+                    format!("spec.members.filter {text:?}: {path} is no attribute of a user"),
+                ));
+            };
+            reads.insert(whole, attribute);
         }
         Ok(Some(Arc::new(Self {
             text: text.clone(),
@@ -66,7 +80,7 @@ impl MemberFilter {
 
     /// What it reads that is not among these paths, or a part of one of them.
     pub fn beyond<'a>(&'a self, mappable: &[String]) -> Vec<&'a str> {
-        let mappable: BTreeSet<String> = mappable.iter().filter_map(|path| Some(full(&AttrPath::read(path).ok()?))).collect();
+        let mappable: BTreeSet<String> = mappable.iter().filter_map(|path| full(&AttrPath::read(path).ok()?)).collect();
         let beyond = self
             .reads
             .iter()
@@ -75,10 +89,38 @@ impl MemberFilter {
     }
 }
 
-/// The path with its URN, where it is not the core schema's, in lower case: an attribute is meant however it is written.
-fn full(path: &AttrPath) -> String {
-    let place = schema::resolve(ResourceKind::User, path);
-    let urn = place.ok().and_then(|place| place.container.map(str::to_owned));
-    let plain = AttrPath { urn, ..path.clone() };
-    plain.to_string().to_lowercase()
+/// The path with its URN, where it is not the core schema's, in lower case: an attribute is meant however it is written. None for what is none.
+fn full(path: &AttrPath) -> Option<String> {
+    let place = schema::resolve(ResourceKind::User, path).ok()?;
+    let plain = AttrPath {
+        urn: place.container.map(str::to_owned),
+        ..path.clone()
+    };
+    (!path.name.is_empty()).then(|| plain.to_string().to_lowercase())
+}
+
+/// An order that no schema gives: as text, times of two zones would be in the wrong one.
+fn ordered_unknown(filter: &Filter) -> Option<&AttrPath> {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(ordered_unknown),
+        Filter::Not(inner) => ordered_unknown(inner),
+        Filter::Compare(path, op, _) if op.orders() => {
+            let known = schema::resolve(ResourceKind::User, path).is_ok_and(|place| place.attribute.is_some());
+            (!known).then_some(path)
+        }
+        Filter::Element(path, inner) => {
+            let known = schema::resolve(ResourceKind::User, path).is_ok_and(|place| place.attribute.is_some());
+            if known { None } else { any_order(inner).then_some(path) }
+        }
+        Filter::Present(_) | Filter::Compare(..) => None,
+    }
+}
+
+fn any_order(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(any_order),
+        Filter::Not(inner) | Filter::Element(_, inner) => any_order(inner),
+        Filter::Compare(_, op, _) => op.orders(),
+        Filter::Present(_) => false,
+    }
 }

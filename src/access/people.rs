@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::select::Selected;
 use super::shard::Prefix;
 use super::usernames::Usernames;
-use crate::directory::{Change, Directory, Kind, Resource, Source, What};
+use crate::directory::{Change, Directory, Kind, Source, What};
 
 /// Up to so many users are looked at one by one; more, as bitmaps.
 const FEW: u64 = 64;
@@ -153,13 +153,11 @@ impl People {
                 let above = now.ancestors(n);
                 selected.of(source).find(|group| above.contains(*group))
             };
-            let meant = |user: &&Arc<Resource>| user.kind == Kind::User && user.active && selected.means(user);
-            let person = now.get(n).filter(meant).and_then(|user| {
-                Some(Person {
-                    id: user.id,
-                    username: usernames.effective(source, n)?.clone(),
-                    via: via()?,
-                })
+            // what costs most is asked last
+            let person = now.get(n).filter(|user| user.kind == Kind::User && user.active).and_then(|user| {
+                let (via, username) = (via()?, usernames.effective(source, n)?.clone());
+                let id = user.id;
+                selected.means(user).then_some(Person { id, username, via })
             });
             match id_of(now, n) {
                 Some(id) => self.set(&name, n, &id, person, &mut touched),

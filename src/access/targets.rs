@@ -57,8 +57,8 @@ impl Targets {
     }
 }
 
-/// The sources that a mapping may use, in its order, and why not the others. `spec_of` gives the spec of a source that is known; `None` for one that does
-/// not exist: that is no refusal here, it may come.
+/// The sources that a mapping may use, in its order, and why not the others. `spec_of` gives the spec of a source that is known. One that does not exist
+/// (yet) is no refusal; a RoleMapping does not use it, since nobody knows what it lets namespaces see.
 pub fn usable_sources<'a>(
     mapping: &Mapping,
     namespaces: &Namespaces,
@@ -67,14 +67,15 @@ pub fn usable_sources<'a>(
     let (mut usable, mut refusals) = (Vec::new(), Vec::new());
     for source in &mapping.sources {
         let refused = match spec_of(source) {
-            Some(spec) if mapping.key.kind == MappingKind::RoleMapping => {
+            _ if mapping.key.kind == MappingKind::ClusterRoleMapping => None,
+            None => continue,
+            Some(spec) => {
                 let labels = namespaces.get(&mapping.key.namespace).map(|ns| &ns.labels);
                 let allowed = source_allows(source, spec.allowed_namespaces.as_ref(), &mapping.key.namespace, labels);
                 allowed
                     .and_then(|()| source_shows(source, &spec.mappable_attributes, mapping))
                     .err()
             }
-            _ => None,
         };
         match refused {
             None => usable.push(source.clone()),

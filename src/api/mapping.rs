@@ -221,7 +221,7 @@ pub struct MappingStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub summary: String,
-    /// How many people are granted something.
+    /// How many people are meant: granted something, unless something holds it.
     #[serde(default)]
     pub people: i64,
     /// In how many namespaces.

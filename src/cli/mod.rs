@@ -34,14 +34,17 @@ enum Verb {
     /// Who would get and lose what by mappings, with the why of each; nothing is written.
     ///
     /// By the mappings of a file as if they were applied, by those that are named, or by all of them: what waits because of `mode: Plan` or `suspend`
-    /// is shown with its reason. It is computed as the controller computes it, and needs `get` on journals and segments in Rolecall's own namespace,
-    /// and `list` on RoleBindings. The exit code is 0 when nothing would change, 1 when something would, 2 when it cannot be said.
+    /// is shown with its reason. It is computed as the controller computes it, but does not look at what else may hold grants: an admission policy that
+    /// is missing, a journal that is lost. It needs `get` on journals and segments and `list` on ConfigMaps in Rolecall's own namespace (or
+    /// --access-policy), and `list` on Namespaces, RoleBindings, ScimSources and the mappings. The exit code is 0 when nothing would change, 1 when
+    /// something would, 2 when it cannot be said.
     Plan(PlanArgs),
 }
 
 #[derive(Args)]
 struct PlanArgs {
-    /// Mappings: `ClusterRoleMapping/<name>`, `RoleMapping/<name>` or `RoleMapping/<namespace>/<name>`; none: all of them.
+    /// Mappings: `ClusterRoleMapping/<name>`, `RoleMapping/<name>` or `RoleMapping/<namespace>/<name>`; none: those of the namespace (-A:
+    /// of all) and all ClusterRoleMappings.
     mappings: Vec<String>,
     /// RoleMappings and ClusterRoleMappings in YAML or JSON, as `kubectl apply` takes them; `-`: standard input.
     #[arg(short, long, conflicts_with = "mappings")]
@@ -119,13 +122,18 @@ pub async fn run(cli: Cli) -> Result<Said, Error> {
                 .clone()
                 .unwrap_or_else(|| client.default_namespace().to_owned());
             let asked = args.filename.as_deref().map(|path| read::mappings(path, &namespace)).transpose()?;
-            // a named mapping may be anywhere
-            let scope = if args.mappings.is_empty() {
-                args.reading.scope()
-            } else {
-                read::Scope::All
-            };
+            let named = args
+                .mappings
+                .iter()
+                .find_map(|name| Some(name.split_once('/')?.1.split_once('/')?.0.to_owned()));
+            let scope = named.map_or_else(|| args.reading.scope(), read::Scope::Namespace);
             let world = read::world(&client, scope, &args.reading.system_namespace).await?;
+            if args.mappings.is_empty() && asked.is_none() && !world.complete {
+                let notes = world.notes.join("; ");
+                return Err(Error::Plan(format!(
+                    "not all mappings can be read: {notes}; name those that you mean"
+                )));
+            }
             let asked = match asked {
                 Some(asked) => asked,
                 None => plan::named(&world, &args.mappings, &namespace).map_err(Error::Plan)?,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::read::World;
 use super::status::known;
-use crate::access::binding::Observed;
+use crate::access::binding::{Observed, SubjectRef};
 use crate::access::desired::{Live, Owner, SourceState, Sources, View};
 use crate::access::diff::diff;
 use crate::access::gate::{Circumstances, Column, Hold};
@@ -47,6 +48,8 @@ pub struct MappingPlan {
     pub key: MappingKey,
     /// What of the spec is refused, or keeps it from being acted on.
     pub refusals: Vec<String>,
+    /// What the mapping means and does not find, and whom it means and cannot grant anything.
+    pub notes: Vec<String>,
     /// Who would get or lose what.
     pub changes: Vec<ChangeView>,
     /// How many people keep what they have.
@@ -155,6 +158,14 @@ fn mapping_of<'a>(world: &'a World, namespace: &str, name: &str) -> Option<&'a R
     all.find(|object| object.name_any() == name && object.metadata.namespace.as_deref() == Some(namespace))
 }
 
+/// Where somebody holds something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    namespace: String,
+    role: String,
+    subject: SubjectRef,
+}
+
 /// What is the same for all mappings of one installation.
 pub struct Ground<'a> {
     world: &'a World,
@@ -185,8 +196,9 @@ impl<'a> Ground<'a> {
         })?;
         let (Some(directory), Some(access)) = (&place.directory, &place.access) else {
             let namespace = &place.namespace;
+            let notes = world.notes.join("; ");
             return Err(format!(
-                "the journals cannot be read: it needs get on journals and segments (rolecall.dev) in namespace {namespace}"
+                "the journals in namespace {namespace} cannot be read, which needs get on journals and segments (rolecall.dev): {notes}"
             ));
         };
         let namespaces = world.namespaces.as_ref().ok_or("you may not list Namespaces")?;
@@ -223,6 +235,7 @@ impl<'a> Ground<'a> {
         let mut plan = MappingPlan {
             key: asked.key(),
             refusals: Vec::new(),
+            notes: Vec::new(),
             changes: Vec::new(),
             unchanged: 0,
         };
@@ -246,10 +259,14 @@ impl<'a> Ground<'a> {
             .extend(refused.iter().chain(&targets.refusals).map(ToString::to_string));
         for name in &mapping.sources {
             match self.sources.get(name) {
-                None => plan.refusals.push(format!("DependencyNotReady: there is no ScimSource {name}")),
+                None => plan.refusals.push(format!(
+                    "DependencyNotReady: there is no ScimSource {name} of this class, or you may not see it"
+                )),
                 Some(Err(refusal)) => plan.refusals.push(format!("ScimSource {name}: {refusal}")),
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => continue,
             }
+            // whose people and groups count is not known: neither is what would change
+            return plan;
         }
         let seen: BTreeMap<BindingKey, &Observed> = self
             .observed
@@ -289,64 +306,77 @@ impl<'a> Ground<'a> {
             let name = names::binding_name(key, &self.installation.class);
             by_name.get(&(key.namespace.as_str(), name.as_str())).copied()
         };
+        let mut refused = 0;
         // Who only moves between bindings of the mapping neither gets nor loses anything.
         let (mut comes, mut goes, mut keeps) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for key in view.keys(seen.keys().cloned()) {
             let found = diff(&view, &key, &look, false);
             plan.refusals.extend(found.conflict.iter().map(ToString::to_string));
-            let place = |kind: &str, name: &str| {
-                (
-                    key.namespace.clone(),
-                    format!("{}/{}", key.role.kind.as_str(), key.role.name),
-                    kind.to_owned(),
-                    name.to_owned(),
-                )
+            let place = |subject: &SubjectRef| Place {
+                namespace: key.namespace.clone(),
+                role: format!("{}/{}", key.role.kind.as_str(), key.role.name),
+                subject: subject.clone(),
             };
+            refused += found.refused;
             let leaves: BTreeSet<_> = found.removals.iter().map(|removal| &removal.subject).collect();
             let stays = found
                 .base
                 .iter()
                 .flat_map(|base| &base.subjects)
                 .filter(|subject| !leaves.contains(subject));
-            keeps.extend(stays.map(|subject| place(&subject.kind, &subject.name)));
+            keeps.extend(stays.map(place));
             for add in found.adds {
                 let waits = now.hold(Column::Grant, Some(&add.grantee.source)).map(Hold::reason);
-                comes.insert(place("User", &add.grantee.username), (add.why.to_string(), waits));
+                let reason = (add.why.to_string(), waits, Some(add.grantee.user));
+                comes.insert(place(&SubjectRef::user(&add.grantee.username)), reason);
             }
             for removal in found.removals {
                 let source = removal.grantee.as_ref().map(|grantee| grantee.source.as_str());
                 let waits = now.hold(removal.class.column(), source).map(Hold::reason);
-                goes.insert(
-                    place(&removal.subject.kind, &removal.subject.name),
-                    (removal.why.to_string(), waits),
-                );
+                let user = removal.grantee.as_ref().map(|grantee| grantee.user);
+                goes.insert(place(&removal.subject), (removal.why.to_string(), waits, user));
             }
         }
-        let moved: BTreeSet<_> = goes
-            .keys()
-            .filter(|place| comes.contains_key(*place) || keeps.contains(*place))
-            .cloned()
-            .collect();
+        type Change = (String, Option<&'static str>, Option<Uuid>);
+        let same = |a: &Change, b: &Change| a.1 == b.1 && a.2 == b.2;
+        let moves = |(place, goes): &(&Place, &Change)| keeps.contains(*place) || comes.get(*place).is_some_and(|comes| same(comes, goes));
+        let moved: BTreeSet<Place> = goes.iter().filter(moves).map(|(place, _)| place.clone()).collect();
         comes.retain(|place, _| !moved.contains(place) && !keeps.contains(place));
         goes.retain(|place, _| !moved.contains(place));
-        let view = |grant: bool, ((namespace, role, kind, name), (why, waits))| ChangeView {
+        let view = |grant: bool, (place, (why, waits, _)): (Place, Change)| ChangeView {
             grant,
-            kind,
-            name,
-            role,
-            namespace,
+            kind: place.subject.kind,
+            name: match place.subject.namespace {
+                Some(namespace) => format!("{namespace}/{}", place.subject.name),
+                None => place.subject.name,
+            },
+            role: place.role,
+            namespace: place.namespace,
             why,
             waits,
         };
-        plan.changes = comes
-            .into_iter()
-            .map(|one| view(true, one))
-            .chain(goes.into_iter().map(|one| view(false, one)))
-            .collect();
+        let granted = comes.into_iter().map(|one| view(true, one));
+        plan.changes = granted.chain(goes.into_iter().map(|one| view(false, one))).collect();
         plan.changes
             .sort_by(|a, b| (&a.namespace, &a.role, !a.grant, &a.name).cmp(&(&b.namespace, &b.role, !b.grant, &b.name)));
         keeps.extend(moved);
-        plan.unchanged = keeps.into_iter().map(|(.., name)| name).collect::<BTreeSet<_>>().len();
+        plan.unchanged = keeps.into_iter().map(|place| place.subject).collect::<BTreeSet<_>>().len();
+        let mut note = |what: &str, list: &[String]| {
+            if !list.is_empty() {
+                plan.notes.push(format!("{what}: {}", list.join(", ")));
+            }
+        };
+        note("no group bears this name or id, or matches the filter", &selected.unmatched);
+        note("several groups bear the name, the oldest counts", &selected.ambiguous);
+        note("there is no such namespace yet", &targets.missing);
+        if targets.empty_selector {
+            plan.notes.push("a selector selects no namespace".to_owned());
+        }
+        if refused > 0 {
+            plan.notes.push(format!(
+                "{refused} usernames must not or may not be granted anything, counted once a binding"
+            ));
+        }
         plan.refusals.sort();
         plan.refusals.dedup();
         plan

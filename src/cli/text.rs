@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::plan::Plan;
 use super::status::{ConditionView, GrantView, GroupView, MappingView, Report, SourceView};
+use crate::access::policy::is_invisible;
 
 /// At most so many groups of a source, and people of a grant; `-o json` has all.
 const GROUPS_SHOWN: usize = 20;
@@ -43,10 +44,13 @@ pub fn render(report: &Report, now: Timestamp) -> String {
 /// A plan as text.
 pub fn plan(plan: &Plan) -> String {
     let mut out = String::new();
+    // whatever stands in it was written by somebody else
+    let mut say = |indent: usize, text: &str| line(&mut out, indent, &printable(text));
     for mapping in &plan.mappings {
         let count = |grant: bool| i64::try_from(mapping.changes.iter().filter(|one| one.grant == grant).count()).unwrap_or(i64::MAX);
         let kept = i64::try_from(mapping.unchanged).unwrap_or(i64::MAX);
         let what = match (count(true), count(false)) {
+            _ if !mapping.refusals.is_empty() && mapping.changes.is_empty() => "cannot be said".to_owned(),
             (0, 0) => "nothing would change".to_owned(),
             (grants, removals) => format!(
                 "{}, {}",
@@ -54,37 +58,30 @@ pub fn plan(plan: &Plan) -> String {
                 several(removals, "removal", "removals")
             ),
         };
-        line(
-            &mut out,
-            0,
-            &format!(
-                "{}  {what}; {} what they have",
-                mapping.key,
-                several(kept, "person keeps", "people keep")
-            ),
-        );
-        for refusal in &mapping.refusals {
-            line(&mut out, 2, &format!("!  {}", printable(refusal)));
-        }
+        let keep = several(kept, "person keeps", "people keep");
+        say(0, &format!("{}  {what}; {keep} what they have", mapping.key));
+        mapping.refusals.iter().for_each(|refusal| say(2, &format!("!  {refusal}")));
+        mapping.notes.iter().for_each(|note| say(2, &format!("?  {note}")));
         for change in &mapping.changes {
             let sign = if change.grant { '+' } else { '-' };
-            let who = if change.kind == "User" {
-                printable(&change.name)
+            let kind = if change.kind == "User" {
+                String::new()
             } else {
-                format!("{} {}", change.kind, printable(&change.name))
+                format!("{} ", change.kind)
             };
             let waits = change.waits.map(|why| format!(" (waits: {why})")).unwrap_or_default();
-            line(&mut out, 2, &format!("{sign}  {who}  {}  {}{waits}", change.role, change.namespace));
-            line(&mut out, 5, &printable(&change.why));
+            say(
+                2,
+                &format!("{sign}  {kind}{}  {}  {}{waits}", change.name, change.role, change.namespace),
+            );
+            say(5, &change.why);
         }
-        out.push('\n');
+        say(0, "");
     }
     if plan.mappings.is_empty() {
-        out.push_str("No mappings.\n\n");
+        say(0, "No mappings.");
     }
-    for note in &plan.notes {
-        line(&mut out, 0, &format!("Note: {note}."));
-    }
+    plan.notes.iter().for_each(|note| say(0, &format!("Note: {note}.")));
     out
 }
 
@@ -258,7 +255,8 @@ fn table(out: &mut String, rows: &[Vec<String>]) {
 
 /// What a provider wrote must not steer the terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let hides = |c: char| c.is_control() || is_invisible(c);
+    text.chars().map(|c| if hides(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// How long ago, as kubectl says it.

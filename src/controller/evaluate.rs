@@ -113,8 +113,9 @@ impl Engine {
                 .map(|(key, _)| key.clone())
                 .collect();
             let unread = self.observed.keys().filter(|k| frozen.contains(&k.owner));
-            let held = self.owners.values().flat_map(|o| o.held.keys());
-            let keys: Vec<BindingKey> = unread.chain(held).cloned().collect();
+            // who would come and is held is nobody's access
+            let held = self.owners.values().flat_map(|o| &o.held).filter(|(_, held)| held.removals > 0);
+            let keys: Vec<BindingKey> = unread.chain(held.map(|(key, _)| key)).cloned().collect();
             keys.into_iter().for_each(|key| self.queue.add(key));
         }
     }
@@ -287,7 +288,7 @@ impl Engine {
             owner.held = std::mem::take(&mut before.held);
         }
         match compiled {
-            Some(Ok(mapping)) => owner.mapping = Some(Arc::new(mapping.at(Timestamp::now()))),
+            Some(Ok(mapping)) => owner.mapping = Some(Arc::new(mapping)),
             Some(Err(refusal)) => owner.invalid = Some(refusal),
             None => {}
         }
@@ -339,8 +340,11 @@ impl Engine {
                 _ => return (None, String::new(), 0),
             },
         };
+        let compiled = compiled.map(|mapping| mapping.at(Timestamp::now()));
         let compiled = compiled.and_then(|mapping| match self.unread_source(&mapping) {
             None => Ok(mapping),
+            // whose groups count makes no difference any more
+            Some(_) if mapping.expired => Ok(mapping),
             Some(name) => Err(Refusal::new(
                 "SourceUnread",
                 format!(

@@ -173,7 +173,7 @@ impl Secrets {
                 What::Token => Hash::of_secret(&bytes.0).map(Material::Token).ok_or(Unusable::Short),
                 What::Keys => Keys::parse(&bytes.0)
                     .map(|keys| Material::Keys(Arc::new(keys)))
-                    .map_err(Unusable::Wrong),
+                    .map_err(|why| Unusable::Wrong(why.to_string())),
             },
         };
         // said once, not every time

@@ -93,20 +93,26 @@ impl Gateway {
     async fn admit(&self, source: Arc<str>, route: Route, request: Request, id: Arc<str>) -> Result<Answer, Failure> {
         let busy = || Failure::Later(1, "too many requests at once");
         let _permit = self.requests.try_acquire().map_err(|_| busy())?;
+        if !self.sources.known() {
+            // a provider that is told 401 may stop pushing
+            return Err(Failure::Later(2, "the gateway is starting"));
+        }
         let (parts, body) = request.into_parts();
         let base = route::base(&self.settings.public_url, self.settings.tls, &parts.uri, &parts.headers, &source);
         let peer = parts.extensions.get::<Peer>().copied();
         let peer = peer.unwrap_or(Peer(std::net::Ipv4Addr::UNSPECIFIED.into()));
         let token = bearer(&parts.headers);
-        let served = self.sources.authenticate(&source, token, Timestamp::now());
+        let mut served = self.sources.authenticate(&source, token, Timestamp::now());
+        if served.is_none() {
+            self.rates.stranger(peer).map_err(Failure::TooMany)?;
+            served = token.and_then(|token| self.sources.prove(&source, token));
+        }
         match &served {
             Some((served, _)) => self.rates.source(&served.name).map_err(Failure::TooMany)?,
+            None if route.is_public() => {}
             None => {
-                self.rates.stranger(peer).map_err(Failure::TooMany)?;
-                if !route.is_public() {
-                    self.metrics.unauthenticated();
-                    return Err(Failure::Unauthenticated { token: token.is_some() });
-                }
+                self.metrics.unauthenticated();
+                return Err(Failure::Unauthenticated { token: token.is_some() });
             }
         }
         if route == Route::Me {

@@ -106,6 +106,7 @@ impl Watch {
                     }
                     None => return,
                 },
+                () = self.issuers.changed() => {}
                 () = sleep_until(next) => {
                     self.look(true).await;
                     next = Instant::now() + self.every;
@@ -180,7 +181,7 @@ impl Watch {
         }
     }
 
-    /// Reads the Secrets and asks the issuers: all whose turn it is, or those not read yet.
+    /// Reads the Secrets, all of them or those not read yet, and says which issuers are to be asked.
     async fn look(&mut self, again: bool) {
         let (mut secrets, mut urls) = (BTreeSet::new(), BTreeSet::new());
         for source in self.known.values() {
@@ -190,7 +191,8 @@ impl Watch {
                 urls.extend(jwt.jwks_uri.clone());
             }
         }
-        tokio::join!(self.secrets.look(secrets, again), self.issuers.look(urls));
+        self.issuers.want(urls);
+        self.secrets.look(secrets, again).await;
     }
 
     fn publish(&self) {
@@ -210,7 +212,7 @@ impl Watch {
                 }
             }
             let jwt = source.jwt.as_ref().and_then(|jwt| match self.keys(jwt) {
-                Ok(keys) => Some(Issuer::new(jwt.clone(), keys)),
+                Ok(keys) => keys.map(|keys| Issuer::new(jwt.clone(), keys)),
                 Err(why) => {
                     let name = JWT.to_owned();
                     failing.push(FailingToken { name, why });
@@ -234,10 +236,10 @@ impl Watch {
         });
     }
 
-    /// The keys of an issuer, or why there are none.
-    fn keys(&self, jwt: &Jwt) -> Result<Arc<Keys>, String> {
+    /// The keys of an issuer, none while they are asked for the first time, or why there are none.
+    fn keys(&self, jwt: &Jwt) -> Result<Option<Arc<Keys>>, String> {
         match (&jwt.jwks_secret_key_ref, &jwt.jwks_uri) {
-            (Some(at), _) => self.secrets.keys(at),
+            (Some(at), _) => self.secrets.keys(at).map(Some),
             (None, Some(url)) => self.issuers.keys(url),
             (None, None) => Err("neither jwksSecretKeyRef nor jwksUri is given".to_owned()),
         }

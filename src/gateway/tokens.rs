@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use ring::digest;
@@ -20,7 +20,7 @@ pub const SHORTEST: usize = 32;
 const MOST: usize = 8;
 
 /// The SHA-256 of a token. The token itself is never kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 32]);
 
 impl std::fmt::Debug for Hash {
@@ -36,7 +36,7 @@ impl Hash {
         (token.len() >= SHORTEST).then(|| Self::of(token))
     }
 
-    fn of(token: &[u8]) -> Self {
+    pub(super) fn of(token: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         Self(hash)
@@ -73,25 +73,34 @@ pub struct Served {
 
 /// The sources that are served now.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(Arc<ArcSwap<BTreeMap<Arc<str>, Arc<Served>>>>);
+pub struct Sources(Arc<ArcSwapOption<BTreeMap<Arc<str>, Arc<Served>>>>);
 
 impl Sources {
     /// Replaces them all.
     pub fn set(&self, served: impl IntoIterator<Item = Served>) {
         let map = served.into_iter().map(|source| (source.name.clone(), Arc::new(source))).collect();
-        self.0.store(Arc::new(map));
+        self.0.store(Some(Arc::new(map)));
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Served>> {
-        self.0.load().values().cloned().collect()
+        self.0.load().iter().flat_map(|map| map.values().cloned()).collect()
     }
 
-    /// The source and the token's name, if the token is one of its own and not out of date. An unknown source says the same, and takes the same time as
-    /// one without an issuer.
+    /// Whether they are known yet: before that a good token cannot be told from a wrong one.
+    pub fn known(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Served>> {
+        self.0.load().as_ref()?.get(name).cloned()
+    }
+
+    /// The source and the token's name, if the token is one of its own and not out of date, or one of its issuer's that was proved before. An unknown
+    /// source says the same, and takes the same time as one without an issuer.
     pub fn authenticate(&self, source: &str, token: Option<&str>, now: Timestamp) -> Option<(Arc<Served>, Arc<str>)> {
         let presented = Hash::of(token.unwrap_or_default().as_bytes());
-        let served = self.0.load().get(source).cloned();
+        let served = self.get(source);
         let tokens = served.as_ref().map_or(&[] as &[Credential], |served| &served.tokens);
         let nothing = Credential {
             name: "".into(),
@@ -107,12 +116,21 @@ impl Sources {
             which.conditional_assign(&u8::try_from(i).unwrap_or(u8::MAX), this);
             good |= this;
         }
-        let (served, token) = (served?, token?);
+        let served = served.filter(|_| token.is_some())?;
         let name = match bool::from(good) {
             true => served.tokens.get(usize::from(which))?.name.clone(),
-            false => served.jwt.as_ref().filter(|jwt| jwt.proves(token)).map(|_| JWT.into())?,
+            false => served.jwt.as_ref().filter(|jwt| jwt.proved(&presented, now)).map(|_| JWT.into())?,
         };
         Some((served, name))
+    }
+}
+
+impl Sources {
+    /// The same for a token that was not proved before, by its signature: whoever asks pays for it first.
+    pub(super) fn prove(&self, source: &str, token: &str) -> Option<(Arc<Served>, Arc<str>)> {
+        let served = self.get(source)?;
+        let good = served.jwt.as_ref()?.proves(token);
+        good.then(|| (served, JWT.into()))
     }
 }
 

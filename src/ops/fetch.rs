@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -24,10 +25,29 @@ pub struct Reach {
 }
 
 /// Fetches.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Fetcher {
-    client: Client,
+    authorities: Vec<Certificate>,
     networks: Vec<IpNet>,
+    /// Made when it is first needed: where the system has no authorities, nothing else has to fail.
+    client: OnceLock<Result<Client, String>>,
+}
+
+/// Why there is no body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The server says that there is nothing: 404 or 410.
+    #[error("it answered {0}: there is nothing at this URL")]
+    Gone(u16),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for Error {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
 }
 
 impl Fetcher {
@@ -47,48 +67,53 @@ impl Fetcher {
                 read
             }
         };
-        let client = Client::builder()
-            .https_only(true)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(DEADLINE)
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_merge(authorities)
-            .dns_resolver(Resolver(reach.networks.clone()))
-            .build()
-            .map_err(|error| all(&error))?;
         Ok(Self {
-            client,
+            authorities,
             networks: reach.networks.clone(),
+            client: OnceLock::new(),
         })
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        let make = || {
+            let builder = Client::builder()
+                .https_only(true)
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .timeout(DEADLINE)
+                .pool_max_idle_per_host(0)
+                .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
+                .tls_certs_merge(self.authorities.clone())
+                .dns_resolver(Resolver(self.networks.clone()));
+            builder.build().map_err(|error| all(&error))
+        };
+        self.client.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     /// The body of a 200.
     ///
     /// # Errors
     /// Why there is none, for people.
-    pub async fn get(&self, url: &str, most: usize) -> Result<Vec<u8>, String> {
+    pub async fn get(&self, url: &str, most: usize) -> Result<Vec<u8>, Error> {
         let url = Url::parse(url).map_err(|error| format!("the URL cannot be read: {error}"))?;
         if url.scheme() != "https" {
-            return Err("only https is spoken".to_owned());
+            return Err(Error::Failed("only https is spoken".to_owned()));
         }
         // an address in the URL is not resolved
         let literal = url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
         if let Some(address) = literal.and_then(|host| host.parse().ok()) {
             permitted(address, &self.networks).then_some(()).ok_or_else(|| refused(address))?;
         }
-        let mut response = self.client.get(url).send().await.map_err(|error| all(&error))?;
-        if response.status() != 200 {
-            return Err(format!(
-                "it answered {}, and 200 is needed (redirects are not followed)",
-                response.status()
-            ));
+        let mut response = self.client()?.get(url).send().await.map_err(|error| all(&error))?;
+        match response.status().as_u16() {
+            200 => {}
+            gone @ (404 | 410) => return Err(Error::Gone(gone)),
+            other => return Err(format!("it answered {other}, and 200 is needed (redirects are not followed)").into()),
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| all(&error))? {
             if body.len() + chunk.len() > most {
-                return Err(format!("it answered more than {most} bytes"));
+                return Err(format!("it answered more than {most} bytes").into());
             }
             body.extend_from_slice(&chunk);
         }
@@ -235,7 +260,7 @@ mod tests {
             (format!("http://127.0.0.1:{port}/keys"), "only https"),
             ("keys".to_owned(), "cannot be read"),
         ] {
-            let error = fetcher.get(&url, 1000).await.unwrap_err();
+            let error = fetcher.get(&url, 1000).await.unwrap_err().to_string();
             assert!(error.contains(why), "{url}: {error}");
         }
         let nobody = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;

@@ -32,11 +32,16 @@ struct Rule {
     rewrite: fn(Value) -> Value,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         what: Tolerance::BooleanText,
         applies: |attribute, value, _| attribute.kind == Type::Boolean && value.as_str().is_some_and(|text| flag(text).is_some()),
         rewrite: |value| value.as_str().and_then(flag).map_or(Value::Null, Value::Bool),
+    },
+    Rule {
+        what: Tolerance::BooleanNumber,
+        applies: |attribute, value, _| attribute.kind == Type::Boolean && digit(value).is_some(),
+        rewrite: |value| digit(&value).map_or(Value::Null, Value::Bool),
     },
     Rule {
         what: Tolerance::ListOfOne,
@@ -102,6 +107,21 @@ fn flag(text: &str) -> Option<bool> {
         .into_iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, flag)| flag)
+}
+
+/// 1 and 0, as text or number.
+pub(crate) fn digit(value: &Value) -> Option<bool> {
+    match value {
+        Value::String(text) => [("1", true), ("0", false)]
+            .into_iter()
+            .find(|(digit, _)| digit == text)
+            .map(|(_, flag)| flag),
+        Value::Number(number) => [(1, true), (0, false)]
+            .into_iter()
+            .find(|(digit, _)| number.as_u64() == Some(*digit))
+            .map(|(_, flag)| flag),
+        _ => None,
+    }
 }
 
 fn takes_json_text(attribute: &Attribute) -> bool {
@@ -303,8 +323,14 @@ mod tests {
             ("active", json!("False"), json!(false)),
             ("active", json!("TRUE"), json!(true)),
             ("active", json!("yes"), json!("!")),
-            ("active", json!("1"), json!("!")),
-            ("active", json!(1), json!("!")),
+            ("active", json!("1"), json!(true)),
+            ("active", json!(1), json!(true)),
+            ("active", json!("0"), json!(false)),
+            ("active", json!(0), json!(false)),
+            ("active", json!(2), json!("!")),
+            ("active", json!(1.5), json!("!")),
+            ("active", json!("01"), json!("!")),
+            ("title", json!("1"), json!("1")),
             ("active", json!(""), json!("!")),
             ("active", json!(null), json!(null)),
             ("title", json!("True"), json!("True")),

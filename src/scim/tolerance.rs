@@ -29,11 +29,13 @@ pub enum Tolerance {
     NoSchemas,
     BareComplex,
     NoContentType,
+    BooleanNumber,
+    BareLiteral,
 }
 
 impl Tolerance {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Tolerance; 18] = [
+    pub const ALL: [Tolerance; 20] = [
         Tolerance::OpCase,
         Tolerance::NoOperations,
         Tolerance::PathAsKey,
@@ -52,6 +54,8 @@ impl Tolerance {
         Tolerance::NoSchemas,
         Tolerance::BareComplex,
         Tolerance::NoContentType,
+        Tolerance::BooleanNumber,
+        Tolerance::BareLiteral,
     ];
 
     /// The name in metrics and status, and who sends what.
@@ -79,7 +83,7 @@ impl Tolerance {
             Tolerance::NestedSchemas => ("NestedSchemas", r#"a "schemas" inside an extension's object"#),
             Tolerance::BooleanText => (
                 "BooleanText",
-                r#"Entra without its flag: active "False", primary "True". Never "yes" or "1""#,
+                r#"Entra without its flag: active "False", primary "True". Never "yes""#,
             ),
             Tolerance::ListOfOne => ("ListOfOne", "Entra: manager as a list of one"),
             Tolerance::EmptyClears => ("EmptyClears", r#"Entra: manager "" clears it"#),
@@ -99,6 +103,14 @@ impl Tolerance {
                 r#"Entra: manager eq "id", members eq "id" in a filter: the value is meant"#,
             ),
             Tolerance::NoContentType => ("NoContentType", "a body without Content-Type is taken for JSON"),
+            Tolerance::BooleanNumber => (
+                "BooleanNumber",
+                r#"OneLogin's templates: active "1" or "0", as text or number; no other number"#,
+            ),
+            Tolerance::BareLiteral => (
+                "BareLiteral",
+                "Entra's samples: externalId eq jyoung, a word without quotes in a filter",
+            ),
         }
     }
 

@@ -31,7 +31,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// The file that a test is in, by its path.
-fn file_of(test: &str) -> Option<String> {
+pub fn file_of(test: &str) -> Option<String> {
     let mut parts: Vec<&str> = test.split("::").collect();
     let name = parts.pop()?;
     let folder = match parts.first() {

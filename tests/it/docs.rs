@@ -41,8 +41,25 @@ fn every_label_annotation_and_condition_is_listed() {
 }
 
 #[test]
+fn every_sentence_of_security_has_its_test() {
+    let page = read("docs/security.md");
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| sentence"))
+        .collect();
+    assert!(rows.len() > 20, "the rows are found: {}", rows.len());
+    for row in rows {
+        let tests: Vec<&str> = row.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(crate::conformance::file_of(test).is_some(), "there is no test {test}");
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
-    for page in ["README.md", "docs/labels.md"] {
+    for page in ["README.md", "docs/labels.md", "docs/security.md", "docs/mapping-cookbook.md"] {
         let text = read(page);
         let folder = Path::new(page).parent().expect("a folder");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -55,7 +72,10 @@ fn every_link_leads_somewhere() {
                     let mut anchors = anchors.map(|title| title.to_lowercase().replace(' ', "-").replace(',', ""));
                     assert!(anchors.any(|a| a == anchor), "{page}: #{anchor}");
                 }
-                None => assert!(root().join(folder).join(target).exists(), "{page}: {target}"),
+                None => {
+                    let file = target.split('#').next().unwrap_or_default();
+                    assert!(root().join(folder).join(file).exists(), "{page}: {target}");
+                }
             }
         }
     }

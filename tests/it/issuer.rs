@@ -176,7 +176,8 @@ async fn a_provider_may_prove_itself_by_what_its_issuer_signs() {
     let told = system
         .until_condition("scimsource", None, "issuer-okta", "Ready", "False", "NoUsableToken")
         .await;
-    assert!(told.contains(&url) && told.contains("no JWK Set"), "{told}");
+    assert!(told.contains(&url) && told.contains("the gateway's log says why"), "{told}");
+    assert!(gateway.log().contains("it is no JWK Set"), "{}", gateway.log());
     answers(&okta, &first.token("rolecall-okta"), 401).await;
     answers(&okta, &okta.token, 401).await;
     *published.lock().expect("no panic") = first.set();
@@ -189,4 +190,7 @@ async fn a_provider_may_prove_itself_by_what_its_issuer_signs() {
     answers(&okta, &Key::new("third").token("rolecall-okta"), 401).await;
     answers(&okta, &second.token("rolecall-okta"), 200).await;
     system.until_condition("scimsource", None, "issuer-okta", "Ready", "True", "").await;
+    // An issuer that withdraws its keys is believed.
+    *published.lock().expect("no panic") = r#"{"keys": []}"#.to_owned();
+    answers(&okta, &second.token("rolecall-okta"), 401).await;
 }

@@ -182,10 +182,10 @@ impl<'a> Scene<'a> {
         self.answers().await;
     }
 
-    /// Waits until the gateway listens.
+    /// Waits until the gateway knows its sources.
     async fn answers(&self) {
         let listens = until(Duration::from_secs(10), || async {
-            self.okta.try_get("/Users?count=0").await.is_ok()
+            self.okta.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status != 401)
         });
         assert!(
             listens.await.is_ok(),

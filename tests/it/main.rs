@@ -6,6 +6,7 @@ mod chart;
 mod client;
 mod cluster;
 mod conformance;
+mod cookbook;
 mod docs;
 mod ends;
 mod fencing;

@@ -54,6 +54,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
     let mut set = standing(report).conditions();
     set.extend(beside(report));
     let (people, namespaces, unmatched) = match &report.live {
+        Ok(live) if live.mapping.expired => (0, 0, 0),
         Ok(live) => (live.people.len(), live.targets.namespaces().len(), live.selected.unmatched.len()),
         Err(_) => (0, 0, 0),
     };
@@ -198,7 +199,10 @@ fn summary(report: &MappingReport<'_>) -> String {
     };
     if live.mapping.expired {
         let end = live.mapping.not_after.map(|end| end.to_string()).unwrap_or_default();
-        return format!("ended at {end} (spec.notAfter): nothing is granted");
+        return match report.bindings {
+            0 => format!("ended at {end} (spec.notAfter): nothing is granted"),
+            _ => format!("ended at {end} (spec.notAfter): what it granted is taken away, and not all of it is gone yet"),
+        };
     }
     // in the order of the spec, as people know it
     let mut roles: Vec<&str> = Vec::new();

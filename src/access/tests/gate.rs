@@ -8,8 +8,8 @@ use crate::access::gate::{Circumstances, Column, Hold, Op};
 
 /// The table of design.md, cell by cell: grants, removals said by the provider, other removals.
 const TABLE: [(Hold, [bool; 3]); 6] = [
-    (Hold::Planned, [false, true, false]),
     (Hold::MappingSuspended, [false, true, false]),
+    (Hold::Planned, [false, true, false]),
     (Hold::SourceSuspended, [false, true, false]),
     (Hold::PolicyMissing, [false, true, true]),
     (Hold::AccessJournalLost, [false, true, false]),

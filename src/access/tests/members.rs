@@ -99,7 +99,15 @@ fn what_no_filter_may_read() {
         ("id eq \"x\"", "not by id"),
         ("urn:ietf:params:scim:schemas:core:2.0:User:id eq \"x\"", "not by"),
         ("schemas co \"x\"", "not by schemas"),
+        ("active eq true", "not by active"),
+        ("urn:x:2.0:User:end gt \"2026-01-01T00:00:00Z\"", "has no order"),
+        ("not (title pr and urn:x:2.0:User:keys[at le 5])", "has no order"),
+        (
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User pr",
+            "no attribute of a user",
+        ),
         ("members eq \"x\"", "members"),
+        ("userType eq Employee", "double quotes"),
         ("userType eq", "spec.members.filter"),
         ("", "spec.members.filter"),
     ] {
@@ -157,6 +165,18 @@ fn a_namespace_filters_by_what_the_source_lets_it() {
     check("emails[type eq \"work\"]", &["emails"], true);
     check("urn:example:2.0:X:badge pr", &["urn:example:2.0:X:badge"], true);
     check("urn:example:2.0:X:badge pr", &["urn:example:2"], false);
+    // what is no attribute opens none of another schema
+    check(
+        "title pr",
+        &["urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:title"],
+        false,
+    );
+    check(
+        "displayName pr",
+        &["urn:ietf:params:scim:schemas:core:2.0:Group:displayName"],
+        false,
+    );
+    check("title pr", &["urn:ietf:params:scim:schemas:core:2.0:User", "", "title.x.y"], false);
 }
 
 #[test]
@@ -174,6 +194,10 @@ fn a_mapping_ends_at_its_time() {
     assert!(world.mapping.expired);
     world.evaluate();
     assert_eq!(cause(&world, "ada"), Some(Cause::Expired));
+    // that the time is over is known also when the source cannot be read
+    world.sources.insert("okta".into(), crate::access::desired::SourceState::Frozen);
+    assert_eq!(cause(&world, "ada"), Some(Cause::Expired));
+    world.sources.insert("okta".into(), crate::access::desired::SourceState::Live);
     // an admin who suspended it keeps what is there, but not for whom the provider disables
     world.circumstances.holds.insert(Hold::MappingSuspended);
     world.change("okta", bob, json!({"active": false}), &[], &[]);

@@ -172,9 +172,18 @@ fn which_sources_a_mapping_may_use() {
         ("okta", Some(Some(&team_a)), "team-a", true),
         ("okta", Some(Some(&team_a)), "team-b", false),
         ("okta", Some(Some(&team_a)), "nowhere", false),
-        // a source that does not exist (yet) is no refusal
-        ("okta", None, "team-a", true),
     ];
+    let mapping_of = |namespace: &str| {
+        let spec =
+            json!({"sources": ["okta"], "groups": {"names": ["devs"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]});
+        role_mapping(namespace, "devs", spec)
+    };
+    let (usable, refusals) = usable_sources(&mapping_of("team-a"), &namespaces, |_| None);
+    assert_eq!(
+        (usable.len(), refusals.len()),
+        (0, 0),
+        "a source that does not exist (yet) is no refusal, and shows nothing"
+    );
     for (source, allowed, namespace, good) in cases {
         let spec =
             json!({"sources": [source], "groups": {"names": ["devs"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]});

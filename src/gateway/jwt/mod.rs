@@ -2,16 +2,19 @@
 
 mod verify;
 
+use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::tokens::Hash;
 use crate::api::push::Jwt as Spec;
 
 /// The longest token that is looked at, in bytes.
@@ -20,16 +23,36 @@ const LONGEST: usize = 8 * 1024;
 pub(super) const LARGEST_SET: usize = 256 * 1024;
 /// The most keys of a set that are used.
 const MOST_KEYS: usize = 64;
+/// How many proved tokens are remembered.
+const MOST_PROVED: usize = 1024;
 /// How many keys are tried for a token that does not name its key.
-const MOST_TRIES: usize = 8;
+const MOST_TRIES: usize = 4;
 /// How far the issuer's clock may be from ours, in seconds.
 const LEEWAY: u64 = 60;
 
 /// The public keys of an issuer (JWK Set, RFC 7517 §5).
 pub struct Keys {
     keys: Vec<Key>,
-    /// Whether a token named a key that is not here: the issuer may have a new one.
+    /// Whether a token asks for a key that is not here: the issuer may have a new one.
     unknown: AtomicBool,
+}
+
+/// Why there are no keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoKeys {
+    /// It is no key set: whoever publishes it may be in trouble.
+    NotASet(String),
+    /// It is one, and has no key for signatures: whoever publishes it has none.
+    Empty,
+}
+
+impl std::fmt::Display for NoKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotASet(why) => f.write_str(why),
+            Self::Empty => f.write_str("the key set has no RSA, EC or Ed25519 key for signatures"),
+        }
+    }
 }
 
 struct Key {
@@ -59,19 +82,22 @@ impl Keys {
     /// Of a JWK Set. Keys that cannot verify (of other types, for encryption, symmetric ones) are left out.
     ///
     /// # Errors
-    /// What is wrong with it, when it gives no key at all.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// When it gives no key at all. Never what stands there: it may be a secret that somebody took for a key set.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoKeys> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
         if bytes.len() > LARGEST_SET {
-            return Err(format!("the key set has more than {LARGEST_SET} bytes"));
+            return Err(NoKeys::NotASet(format!("the key set has more than {LARGEST_SET} bytes")));
         }
-        let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is no JWK Set (RFC 7517): {error}"))?;
-        let keys: Vec<Key> = set.keys.into_iter().take(MOST_KEYS).filter_map(Key::of).collect();
+        let set: Set = serde_json::from_slice(bytes).map_err(|error| {
+            let place = (error.line(), error.column());
+            NoKeys::NotASet(format!("it is no JWK Set (RFC 7517): line {}, column {}", place.0, place.1))
+        })?;
+        let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::of).take(MOST_KEYS).collect();
         if keys.is_empty() {
-            return Err("the key set has no RSA, EC or Ed25519 key for signatures".to_owned());
+            return Err(NoKeys::Empty);
         }
         verify::install();
         Ok(Self {
@@ -80,7 +106,7 @@ impl Keys {
         })
     }
 
-    /// Whether a token named a key that is not here.
+    /// Whether a token asks for a key that is not here.
     pub fn unknown(&self) -> bool {
         self.unknown.load(Ordering::Relaxed)
     }
@@ -89,7 +115,12 @@ impl Keys {
 impl Key {
     fn of(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        let for_signatures = jwk.common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature);
+        let for_signatures = jwk.common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature)
+            && jwk
+                .common
+                .key_operations
+                .as_ref()
+                .is_none_or(|all| all.contains(&KeyOperations::Verify));
         let public = !matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_));
         let algorithm = match jwk.common.key_algorithm {
             None => None,
@@ -97,6 +128,9 @@ impl Key {
             Some(named) => Some(Algorithm::from_str(&named.to_string()).ok()?),
         };
         let key = DecodingKey::from_jwk(&jwk).ok().filter(|_| for_signatures && public)?;
+        if algorithm.is_some_and(|its: Algorithm| its.family() != key.family()) {
+            return None;
+        }
         Some(Self {
             id: jwk.common.key_id,
             algorithm,
@@ -119,6 +153,8 @@ pub struct Issuer {
     /// Never a symmetric one: the CRD names those that there are.
     algorithms: Arc<[Algorithm]>,
     keys: Arc<Keys>,
+    /// The hashes of tokens that were proved, and until when they hold: a provider sends the same one for an hour.
+    proved: Arc<Mutex<HashMap<Hash, i64>>>,
 }
 
 impl Issuer {
@@ -129,26 +165,42 @@ impl Issuer {
             algorithms: algorithms.filter(|one| one.family() != AlgorithmFamily::Hmac).collect(),
             spec,
             keys,
+            proved: Arc::default(),
         }
     }
 
-    /// Whether this is a token of the issuer, for us, in time, signed by one of its keys with an algorithm that is allowed.
-    pub fn proves(&self, token: &str) -> bool {
+    /// Whether this token was proved before, and still holds. It costs what a shared token costs.
+    pub(super) fn proved(&self, token: &Hash, now: Timestamp) -> bool {
+        let proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        proved.get(token).is_some_and(|end| now.as_second() < *end)
+    }
+
+    /// Whether this is a token of the issuer, for us, in time, signed by one of its keys with an algorithm that is allowed. It costs signatures.
+    pub(super) fn proves(&self, token: &str) -> bool {
+        let Some(end) = self.check(token) else { return false };
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        if proved.len() >= MOST_PROVED {
+            proved.clear();
+        }
+        proved.insert(Hash::of(token.as_bytes()), end);
+        true
+    }
+
+    /// When the token ends, if it is good.
+    fn check(&self, token: &str) -> Option<i64> {
         if token.len() > LONGEST {
-            return false;
+            return None;
         }
         // RFC 7515 §4.1.11: what must be understood and is not makes a token invalid
-        let Some(header) = decode_header(token).ok().filter(|header| header.crit.is_none()) else {
-            return false;
-        };
+        let header = decode_header(token).ok().filter(|header| header.crit.is_none())?;
         if !self.algorithms.contains(&header.alg) {
-            return false;
+            return None;
         }
         let named = |key: &&Key| header.kid.is_none() || header.kid == key.id;
         let mut candidates = self.keys.keys.iter().filter(named).filter(|key| key.fits(header.alg)).peekable();
         if candidates.peek().is_none() {
             self.keys.unknown.store(true, Ordering::Relaxed);
-            return false;
+            return None;
         }
         let mut validation = Validation::new(header.alg);
         validation.set_issuer(&[&self.spec.issuer]);
@@ -160,13 +212,17 @@ impl Issuer {
             match decode::<Claims>(token, &key.key, &validation) {
                 Ok(data) => {
                     let subject = data.claims.sub.unwrap_or_default();
-                    return self.spec.subjects.is_empty() || self.spec.subjects.contains(&subject);
+                    let meant = self.spec.subjects.is_empty() || self.spec.subjects.contains(&subject);
+                    #[allow(clippy::cast_possible_truncation, reason = "a time far away is cut to the farthest")]
+                    return meant.then_some((data.claims.exp as i64).saturating_add(LEEWAY.cast_signed()));
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
-        false
+        // the same name may stand for another key now
+        self.keys.unknown.store(true, Ordering::Relaxed);
+        None
     }
 }
 

@@ -37,6 +37,8 @@ impl Signer {
             {"kty": "RSA", "kid": "rsa", "n": B64.encode(&rsa.n), "e": B64.encode(&rsa.e), "issuer": "as Entra adds"},
             {"kty": "RSA", "kid": "encrypts", "use": "enc", "n": B64.encode(&rsa.n), "e": B64.encode(&rsa.e)},
             {"kty": "RSA", "kid": "oaep", "alg": "RSA-OAEP", "n": B64.encode(&rsa.n), "e": B64.encode(&rsa.e)},
+            {"kty": "RSA", "kid": "as another", "alg": "ES256", "n": B64.encode(&rsa.n), "e": B64.encode(&rsa.e)},
+            {"kty": "RSA", "kid": "wraps", "key_ops": ["wrapKey"], "n": B64.encode(&rsa.n), "e": B64.encode(&rsa.e)},
             {"kty": "oct", "kid": "secret", "k": B64.encode("a shared secret of at least 32 characters")},
             {"kty": "unheard of"}, 7,
         ]})
@@ -149,6 +151,8 @@ fn no_other_token_is() {
         json!({"alg": "RS256", "kid": "ec"}),
         json!({"alg": "RS256", "kid": "encrypts"}),
         json!({"alg": "RS256", "kid": "oaep"}),
+        json!({"alg": "RS256", "kid": "wraps"}),
+        json!({"alg": "ES256", "kid": "as another"}),
         json!({"alg": "ES256", "kid": "ed"}),
         json!({"alg": "ES256", "kid": "ec", "crit": ["exp"]}),
         json!({"alg": "ES256", "kid": "ec", "crit": []}),
@@ -215,10 +219,20 @@ fn key_sets() {
         (r#"{"keys": []}"#, "no RSA, EC or Ed25519 key"),
         (r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#, "no RSA, EC or Ed25519 key"),
     ] {
-        let error = Keys::parse(bad.as_bytes()).unwrap_err();
+        let error = Keys::parse(bad.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(why), "{bad}: {error}");
     }
-    assert!(Keys::parse(&vec![b' '; LARGEST_SET + 1]).unwrap_err().contains("bytes"));
+    assert!(Keys::parse(&vec![b' '; LARGEST_SET + 1]).unwrap_err().to_string().contains("bytes"));
+    // A Secret that is no key set is not told to anybody.
+    for secret in [
+        r#""hunter2hunter2""#,
+        r#"{"keys": "hunter2hunter2"}"#,
+        "4821390001",
+        r#"{"hunter2hunter2": 1}"#,
+    ] {
+        let error = Keys::parse(secret.as_bytes()).unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && !error.contains("4821"), "{error}");
+    }
     let keys = Keys::parse(Signer::new().set().to_string().as_bytes()).unwrap();
     assert_eq!(format!("{keys:?}"), "Keys(3)");
 }
@@ -240,10 +254,19 @@ fn a_source_takes_the_tokens_of_its_own_issuer_and_its_own_secrets() {
     sources.set([served("okta", "for-okta"), served("entra", "for-entra")]);
     let token = signer.sign(&json!({"alg": "ES256", "kid": "ec"}), &with(claims(), "/aud", json!("for-okta")));
     let check = |source: &str, token: &str, expected: Option<&str>| {
-        let found = sources.authenticate(source, Some(token), jiff::Timestamp::now());
+        let now = jiff::Timestamp::now();
+        let found = sources
+            .authenticate(source, Some(token), now)
+            .or_else(|| sources.prove(source, token));
         assert_eq!(found.map(|(_, name)| name.to_string()).as_deref(), expected, "{source}");
     };
+    let known = |seconds: i64| {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        sources.authenticate("okta", Some(&token), at).is_some()
+    };
+    assert!(!known(0), "it was not proved yet");
     check("okta", &token, Some("jwt"));
+    assert!(known(0) && known(350) && !known(361), "what was proved holds until it ends");
     check("entra", &token, None);
     check("nobody", &token, None);
     check("okta", &format!("okta-{}", "x".repeat(32)), Some("token"));

@@ -109,6 +109,12 @@ async fn every_tolerance_is_noted_by_its_name() {
         (
             "PATCH",
             &ada,
+            patch(json!([{"op": "replace", "path": "active", "value": "1"}])),
+            Tolerance::BooleanNumber,
+        ),
+        (
+            "PATCH",
+            &ada,
             patch(
                 json!([{"op": "add", "path": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager", "value": [{"value": manager}]}]),
             ),
@@ -155,11 +161,13 @@ async fn every_tolerance_is_noted_by_its_name() {
     }
     okta.get(&format!("/Users?filter=manager eq \"{manager}\"")).await;
     assert_eq!(okta.noted().0, BTreeSet::from(["BareComplex".to_owned(), "NoUrn".to_owned()]));
+    okta.get("/Users?filter=externalId eq jyoung").await;
+    assert_eq!(okta.noted().0, BTreeSet::from(["BareLiteral".to_owned()]));
     let mut request = okta.request("POST", "/Users", Some(&user(json!({"userName": "e"}))));
     request.headers_mut().remove("content-type");
     assert_eq!(okta.send(request).await.status, 201);
     assert_eq!(okta.noted().0, BTreeSet::from(["NoContentType".to_owned()]));
-    seen.extend([Tolerance::BareComplex, Tolerance::NoContentType]);
+    seen.extend([Tolerance::BareComplex, Tolerance::BareLiteral, Tolerance::NoContentType]);
     assert_eq!(seen.len(), Tolerance::ALL.len(), "each has its row");
     // What the RFCs have needs none.
     okta.get("/Users?filter=userName eq \"ada\"").await;

@@ -195,15 +195,17 @@ async fn scim_13_a_qualified_name_disables() {
 }
 
 #[tokio::test]
-async fn scim_14_only_true_and_false_are_booleans() {
+async fn scim_14_only_what_is_plainly_true_or_false_is_a_boolean() {
     let okta = Client::new().await;
     let path = format!("/Users/{}", okta.user("ada").await);
     for value in [
         json!("yes"),
         json!("no"),
-        json!("1"),
-        json!(0),
-        json!(1),
+        json!("on"),
+        json!("2"),
+        json!(2),
+        json!(-1),
+        json!(0.5),
         json!(""),
         json!("truee"),
         json!([false]),

@@ -386,6 +386,13 @@ impl<'a> Compiler<'a> {
             unknown: true,
         };
         match self.element {
+            // what nobody declared is kept, and can be asked for
+            Some(Some(attribute @ Known::Declared(_))) if attribute.kind() == Type::Complex && attribute.part(&path.name).is_none() => {
+                match path.urn.is_some() || path.sub.is_some() {
+                    true => Err(refuse(path, "is no sub-attribute")),
+                    false => Ok((plain(&path.name), None)),
+                }
+            }
             Some(Some(attribute)) => {
                 let part = match attribute.kind() {
                     Type::Complex => attribute.part(&path.name).filter(|_| path.urn.is_none() && path.sub.is_none()),
@@ -429,6 +436,10 @@ impl<'a> Compiler<'a> {
 }
 
 fn operand(path: &AttrPath, attribute: Option<Known>, op: Op, literal: &Literal, seen: &Seen) -> Result<Operand, ScimError> {
+    if let Literal::Bare(text) = literal {
+        seen.note(Tolerance::BareLiteral);
+        return operand(path, attribute, op, &Literal::String(text.clone()), seen);
+    }
     if *literal == Literal::Null {
         return match op {
             Op::Eq | Op::Ne => Ok(Operand::Null),
@@ -440,7 +451,7 @@ fn operand(path: &AttrPath, attribute: Option<Known>, op: Op, literal: &Literal,
             Literal::Null => Operand::Null,
             Literal::Bool(flag) => Operand::Bool(*flag),
             Literal::Number(number) => Operand::Number(number.clone()),
-            Literal::String(text) => Operand::Loose(fold(text)),
+            Literal::String(text) | Literal::Bare(text) => Operand::Loose(fold(text)),
         });
     };
     let unfit = || {

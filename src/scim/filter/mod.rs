@@ -62,6 +62,18 @@ pub enum Literal {
     Bool(bool),
     Number(Number),
     String(String),
+    /// A word without quotes, which stands for the same in quotes; some clients write so.
+    Bare(String),
+}
+
+impl Literal {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Literal::String(text) | Literal::Bare(text) => Some(text),
+            Literal::Null | Literal::Bool(_) | Literal::Number(_) => None,
+        }
+    }
 }
 
 /// What an index can look up. A resource that the filter matches has all of these; the filter still has to judge what the index gives.
@@ -97,7 +109,9 @@ impl Filter {
     fn collect_keys<'a>(&'a self, kind: ResourceKind, keys: &mut Vec<(Key, &'a str)>) {
         match self {
             Filter::And(parts) => parts.iter().for_each(|part| part.collect_keys(kind, keys)),
-            Filter::Compare(path, Op::Eq, Literal::String(text)) => keys.extend(key_of(kind, path).map(|key| (key, text.as_str()))),
+            Filter::Compare(path, Op::Eq, literal) => {
+                keys.extend(literal.text().and_then(|text| Some((key_of(kind, path)?, text))));
+            }
             // An element with this value, and whatever else is asked of it, is an element with this value.
             Filter::Element(path, inner) if path.sub.is_none() => {
                 let terms = match &**inner {
@@ -105,7 +119,8 @@ impl Filter {
                     one => std::slice::from_ref(one),
                 };
                 for term in terms {
-                    if let Filter::Compare(part, Op::Eq, Literal::String(text)) = term
+                    if let Filter::Compare(part, Op::Eq, literal) = term
+                        && let Some(text) = literal.text()
                         && part.urn.is_none()
                         && part.sub.is_none()
                     {
@@ -114,7 +129,7 @@ impl Filter {
                             ..path.clone()
                         };
                         let key = key_of(kind, &whole).filter(|key| matches!(key, Key::Related | Key::Email));
-                        keys.extend(key.map(|key| (key, text.as_str())));
+                        keys.extend(key.map(|key| (key, text)));
                     }
                 }
             }
@@ -126,17 +141,14 @@ impl Filter {
     pub fn prefixes(&self, kind: ResourceKind) -> Vec<(Key, &str)> {
         match self {
             Filter::And(parts) => parts.iter().flat_map(|part| part.prefixes(kind)).collect(),
-            Filter::Compare(path, Op::Sw, Literal::String(text)) => {
+            Filter::Compare(path, Op::Sw, literal) => {
                 let ordered = |key: &Key| match key {
                     Key::UserName => true,
                     Key::DisplayName => kind == ResourceKind::Group,
                     _ => false,
                 };
-                key_of(kind, path)
-                    .filter(ordered)
-                    .map(|key| (key, text.as_str()))
-                    .into_iter()
-                    .collect()
+                let key = key_of(kind, path).filter(ordered);
+                key.zip(literal.text()).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -198,7 +210,8 @@ impl Op {
     }
 
     /// Whether it asks for an order.
-    fn orders(self) -> bool {
+    /// Whether it asks for an order.
+    pub fn orders(self) -> bool {
         matches!(self, Op::Gt | Op::Ge | Op::Lt | Op::Le)
     }
 
@@ -215,6 +228,7 @@ impl fmt::Display for Literal {
             Literal::Bool(value) => write!(f, "{value}"),
             Literal::Number(value) => write!(f, "{value}"),
             Literal::String(value) => write!(f, "{}", Value::from(value.as_str())),
+            Literal::Bare(value) => f.write_str(value),
         }
     }
 }

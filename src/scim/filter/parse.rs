@@ -1,6 +1,6 @@
 //! The reader of filters and PATCH paths: recursive descent over the grammar of RFC 7644 §3.4.2.2, one pass, bounded in bytes, depth and terms.
 //!
-//! More than the grammar, because clients send it: several spaces, spaces inside brackets, `not(`, and `$ref`.
+//! More than the grammar, because clients send it: several spaces, spaces inside brackets, `not(`, `$ref`, and a word for a string.
 
 use std::fmt;
 
@@ -284,14 +284,24 @@ impl<'a> Reader<'a> {
             "null" => Literal::Null,
             "true" => Literal::Bool(true),
             "false" => Literal::Bool(false),
-            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !is_word(number) => {
                 Literal::Number(serde_json::from_str(number).map_err(|_| self.fault("not a number".into()))?)
             }
+            word if is_word(word) => Literal::Bare(word.to_owned()),
             _ => return Err(self.fault("expected a value: a string in double quotes, a number, true, false or null".into())),
         };
         self.at += length;
         Ok(literal)
     }
+}
+
+/// What some clients write without quotes: names, addresses and ids. No number, and no null in another case.
+pub(crate) fn is_word(text: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"._-@+".contains(&b);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(inside)
+        && !text.bytes().all(|b| b"0123456789+-.eE".contains(&b))
+        && !text.eq_ignore_ascii_case("null")
 }
 
 fn one_or(mut parts: Vec<Filter>, many: impl FnOnce(Vec<Filter>) -> Filter) -> Filter {

@@ -63,6 +63,16 @@ fn grammar() {
     // Read as the nearest number, so that it prints as what reads back as itself.
     check("a eq 33333333333333333333333333333333", Ok("a eq 3.3333333333333334e+31"));
     check("or pr or or pr", Ok("or pr or or pr"));
+    // a word without quotes, as some clients write it
+    check(
+        "externalId eq jyoung and a.b sw J.Young+x@corp.example",
+        Ok("externalId eq jyoung and a.b sw J.Young+x@corp.example"),
+    );
+    check("active eq True", Ok("active eq True"));
+    check(
+        "id eq 2819c223-7f76-453a-919d-413861904646",
+        Ok("id eq 2819c223-7f76-453a-919d-413861904646"),
+    );
 }
 
 #[test]
@@ -73,7 +83,6 @@ fn faults_say_where() {
     check("userName ", Err(9));
     check("userName eq", Err(11));
     check("userName eq ", Err(12));
-    check("userName eq jyoung", Err(12));
     check("userName eq 'x'", Err(12));
     check("userName xx \"x\"", Err(9));
     check("userName eq \"x", Err(12));
@@ -81,7 +90,11 @@ fn faults_say_where() {
     check("userName eq \"\\ud800\"", Err(12));
     check("userName eq 01", Err(12));
     check("userName eq 1e999", Err(12));
-    check("userName eq True", Err(12));
+    check("userName eq j(young", Err(13));
+    check("userName eq jyöung", Err(12));
+    check("userName eq +jyoung", Err(12));
+    check("userName eq NULL", Err(12));
+    check("userName eq 12-5", Err(12));
     check("userName eq \"x\" and", Err(19));
     check("userName eq \"x\" and ", Err(20));
     check("userName eq \"x\"and a pr", Err(15));

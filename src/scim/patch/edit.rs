@@ -35,7 +35,8 @@ impl<'a> Target<'a> {
             .filter
             .as_ref()
             .map(|filter| filter.compile_element(place.attribute))
-            .transpose()?;
+            .transpose()?
+            .inspect(|matcher| seen.also(matcher.seen()));
         Ok(Target {
             path,
             attribute: place.attribute,
@@ -322,7 +323,7 @@ fn terms(filter: &Filter, target: &Target) -> Option<Map<String, Value>> {
                 Literal::Null => return None,
                 Literal::Bool(flag) => Value::Bool(*flag),
                 Literal::Number(number) => Value::Number(number.clone()),
-                Literal::String(text) => Value::from(text.as_str()),
+                Literal::String(text) | Literal::Bare(text) => Value::from(text.as_str()),
             };
             let value = match (target.attribute, part) {
                 (Some(attribute), Some(part)) => coerce::part(attribute, part, &value, target.seen).ok()??,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::OpKind;
 use crate::scim::Members;
 use crate::scim::error::{ScimError, excerpt};
-use crate::scim::filter::{Filter, Literal, Op};
+use crate::scim::filter::{Filter, Op};
 use crate::scim::path::Path;
 use crate::scim::tolerance::{Seen, Tolerance};
 
@@ -90,10 +90,8 @@ fn read_one(member: &Value) -> Result<&str, ScimError> {
 /// The ids that a filter names: `value eq "a"`, or several with `or`.
 fn ids(filter: &Filter) -> Option<Vec<&str>> {
     match filter {
-        Filter::Compare(path, Op::Eq, Literal::String(id))
-            if path.urn.is_none() && path.sub.is_none() && path.name.eq_ignore_ascii_case("value") =>
-        {
-            Some(vec![id])
+        Filter::Compare(path, Op::Eq, literal) if path.urn.is_none() && path.sub.is_none() && path.name.eq_ignore_ascii_case("value") => {
+            Some(vec![literal.text()?])
         }
         Filter::Or(parts) => parts.iter().map(ids).collect::<Option<Vec<_>>>().map(|lists| lists.concat()),
         _ => None,

@@ -11,6 +11,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use super::Members;
+use super::coerce::digit;
 use super::error::{ScimError, excerpt};
 use super::filter::get_attribute;
 use super::path::{AttrPath, Path};
@@ -136,8 +137,8 @@ impl Active {
     fn said(value: Option<&Value>) -> Self {
         let enables = match value {
             Some(Value::Bool(flag)) => *flag,
-            Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-            _ => false,
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+            other => other.and_then(digit).unwrap_or_default(),
         };
         if enables { Active::Enables } else { Active::MayDisable }
     }

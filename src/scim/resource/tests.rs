@@ -101,7 +101,7 @@ fn bodies() {
     }
     for wrong in [
         json!({"userName": "a", "active": "yes"}),
-        json!({"userName": "a", "active": 1}),
+        json!({"userName": "a", "active": 2}),
         json!({"userName": "a", "emails": "x"}),
         json!({"userName": "a", "emails": [5]}),
         json!({"userName": "a", "name": "x"}),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::discovery::{schema_resource, type_name};
 use super::{ResourceKind, Type};
+use crate::scim::coerce::digit;
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::filter::is_time;
 use crate::scim::tolerance::{Drift, Seen, Tolerance};
@@ -165,14 +166,16 @@ fn parts(
     let mut checked = Map::new();
     for (key, value) in sent {
         let as_before = before.is_some_and(|before| before.get(&key) == Some(&value));
-        match find(declared, &key).filter(|_| !as_before) {
-            None => checked.insert(key, value),
-            Some(one) if checked.contains_key(&one.name) => {
-                let detail = format!("{}: stands there more than once (case does not tell attributes apart)", one.name);
-                return Err((one.name.clone(), ScimError::invalid_syntax(detail)));
-            }
-            Some(one) => checked.insert(one.name.clone(), one.value(value, seen)?),
+        let Some(one) = find(declared, &key) else {
+            checked.insert(key, value);
+            continue;
         };
+        if checked.contains_key(&one.name) {
+            let detail = format!("{}: stands there more than once (case does not tell attributes apart)", one.name);
+            return Err((one.name.clone(), ScimError::invalid_syntax(detail)));
+        }
+        let value = if as_before { value } else { one.value(value, seen)? };
+        checked.insert(one.name.clone(), value);
     }
     Ok(checked)
 }
@@ -202,6 +205,10 @@ impl Declared {
             (Type::Boolean, Value::String(text)) if ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag)) => {
                 seen.note(Tolerance::BooleanText);
                 return Ok(Value::Bool(text.eq_ignore_ascii_case("true")));
+            }
+            (Type::Boolean, value) if digit(value).is_some() => {
+                seen.note(Tolerance::BooleanNumber);
+                return Ok(Value::Bool(digit(value) == Some(true)));
             }
             (Type::String | Type::Reference | Type::Binary, Value::String(_)) | (Type::Boolean, Value::Bool(_)) => true,
             (Type::Integer, Value::Number(number)) => number.is_i64() || number.is_u64(),

@@ -7,7 +7,7 @@ use scim_v2::filter as other;
 
 use super::generate;
 use super::rows::{Case, How, ROWS};
-use crate::scim::filter::{Filter, parse};
+use crate::scim::filter::{Filter, Literal, parse};
 use crate::scim::path::{AttrPath, Path};
 
 /// A filter as either reader means it.
@@ -55,7 +55,13 @@ impl Form {
             Filter::Or(parts) => Form::Or(parts.iter().map(Form::of_ours).collect()),
             Filter::Not(inner) => Form::Not(Box::new(Form::of_ours(inner))),
             Filter::Present(path) => Form::Present(Attr::of_ours(path)),
-            Filter::Compare(path, op, literal) => Form::Compare(Attr::of_ours(path), op.as_str().into(), literal.to_string()),
+            Filter::Compare(path, op, literal) => {
+                let literal = match literal {
+                    Literal::Bare(word) => Literal::String(word.clone()),
+                    other => other.clone(),
+                };
+                Form::Compare(Attr::of_ours(path), op.as_str().into(), literal.to_string())
+            }
             Filter::Element(path, inner) => Form::Element(Attr::of_ours(path), Box::new(Form::of_ours(inner))),
         }
     }

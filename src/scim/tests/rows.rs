@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::scim::filter::parse::is_word;
 use crate::scim::filter::{MAX_BYTES, MAX_DEPTH, MAX_TERMS};
 use crate::scim::schema;
 
@@ -43,7 +44,18 @@ pub(super) struct Row {
 }
 
 /// In the order in which they are undone.
-pub(super) const ROWS: [Row; 15] = [
+pub(super) const ROWS: [Row; 16] = [
+    Row {
+        name: "a word without quotes",
+        why: "RFC 7644 §3.4.2.2: `compValue = false / null / true / number / string`, JSON's; Entra's samples have `externalId eq jyoung`, which has no other meaning.",
+        examples: &[
+            (Case::Filter, || "externalId eq jyoung".into()),
+            (Case::Filter, || "a eq True and b sw J.Young+x@corp.example".into()),
+            (Case::Path, || "emails[type eq work].value".into()),
+            (Case::Path, || "members[value eq 2819c223-7f76-453a-919d-413861904646]".into()),
+        ],
+        how: How::Read(|text, _| bare(text, quoted)),
+    },
     Row {
         name: "white space that is no space",
         why: "RFC 7644 §3.4.2.2: `attrExp = (attrPath SP \"pr\") / ...`, and SP is one character (RFC 5234 B.1). They take a tab or a line for it.",
@@ -313,6 +325,35 @@ fn tokens(text: &str, rewrite: impl Fn(&str, Option<char>) -> Option<String>) ->
         let token = &c[0];
         let next = c.get(0).and_then(|found| text[found.end()..].chars().next());
         rewrite(token, next).unwrap_or_else(|| token.to_owned())
+    });
+    rewritten.into_owned()
+}
+
+/// Quotes the words that stand where a value is to stand.
+fn quoted(text: &str) -> String {
+    static TOKEN: LazyLock<Regex> = LazyLock::new(|| Regex::new("[^\\s()\\[\\]\"\u{e000}]+|[()\\[\\]\u{e000}]").unwrap());
+    let is = |token: &str, words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(token));
+    let mut expected = "attribute";
+    let rewritten = TOKEN.replace_all(text, |c: &Captures| {
+        let token = &c[0];
+        let behind = c.get(0).map_or("", |found| text[found.end()..].trim_start());
+        let mut out = token.to_owned();
+        expected = match (token, expected) {
+            ("(" | "[", _) => "attribute",
+            (")" | "]" | "\u{e000}", _) => "and",
+            (_, "attribute") if is(token, &["not"]) && behind.starts_with('(') => "attribute",
+            (_, "attribute") => "operator",
+            (_, "operator") if is(token, &["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]) => "value",
+            (_, "operator") if is(token, &["pr"]) => "and",
+            (_, "value") => {
+                if is_word(token) && token != "true" && token != "false" {
+                    out = format!("\"{token}\"");
+                }
+                "and"
+            }
+            _ => "attribute",
+        };
+        out
     });
     rewritten.into_owned()
 }
