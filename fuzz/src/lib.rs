@@ -48,7 +48,9 @@ pub fn filter(data: &[u8]) {
         let found = matcher.matches(sample);
         assert_eq!(found, matches(&filter, sample, kind));
         assert_eq!(found, !matches(&contrary, sample, kind), "{filter}");
-        let all = filter.compile_all(kind).expect("what compiles for one kind compiles for all");
+        let all = filter
+            .compile_for(kind, &ResourceKind::ALL, &schema::NONE)
+            .expect("what compiles for one kind compiles for all");
         assert_eq!(all.matches(sample), found, "{filter}");
         // The same with what is kept apart.
         let (bare, related) = sample::apart(kind, sample);
@@ -202,7 +204,7 @@ pub fn cursor(data: &[u8]) {
         assert!(answered.contains_key("id") && answered.keys().all(|key| sample.contains_key(key)));
     }
     let key = query.sort.as_ref().and_then(|sort| {
-        let sorter = sort.compile(ResourceKind::User, &[ResourceKind::User]).ok()?;
+        let sorter = sort.compile(ResourceKind::User, &[ResourceKind::User], &schema::NONE).ok()?;
         sorter.key(user())
     });
     let now = Timestamp::UNIX_EPOCH;

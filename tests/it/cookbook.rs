@@ -95,7 +95,7 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
             .map(|source| own(source.as_str().expect("a name")));
         object["spec"]["sources"] = sources.collect();
         for grant in object["spec"]["grants"].as_array_mut().expect("grants") {
-            if let Some(names) = grant["namespaces"]["names"].as_array_mut() {
+            if let Some(names) = grant.pointer_mut("/namespaces/names").and_then(Value::as_array_mut) {
                 names.iter_mut().for_each(|name| *name = own(name.as_str().expect("a name")));
             }
         }
