@@ -50,7 +50,7 @@ demo: ## Watch a directory decide what a real kube-apiserver allows (CONTEXT=nam
 	$(CARGO) build --locked --bins --example demo
 	@$(CARGO) run --locked --quiet --example demo
 
-bench: ## Figures, each beside its floor of the same run: a table, and target/bench/*.json (about 3 minutes; ONLY=, FSYNC=: see benches/main.rs)
+bench: ## Figures, each beside its floor of the same run: a table, and target/bench/*.json (some 7 minutes, and 10 to build; ONLY=, FSYNC=: see benches/main.rs)
 	@tests/cluster/build.sh >/dev/null
 	$(CARGO) bench --locked --bench figures
 

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use super::binding::SubjectRef;
 use super::diff::{Add, Base, Class, Plan, Removal, Replacement};
+use super::mapping::Mapping;
 use super::policy::Refusal;
 use super::shard::SUBJECTS_MAX;
+use super::source::CompiledSource;
 use super::why::Cause;
+use crate::api::mapping::Mode;
 
 /// A row of the table: why something waits. Rows that come later are added here and in [`Hold::passes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +101,20 @@ pub struct Circumstances {
 }
 
 impl Circumstances {
+    /// What the specs ask for: the mapping's own, and those of the sources. The rest is the caller's to add.
+    pub fn asked_for<'a>(mapping: Option<&Mapping>, sources: impl IntoIterator<Item = &'a CompiledSource>) -> Self {
+        let suspended = sources.into_iter().filter(|source| source.suspend);
+        let mut now = Self {
+            holds: BTreeSet::new(),
+            suspended_sources: suspended.map(|source| source.name.to_string()).collect(),
+        };
+        if let Some(mapping) = mapping {
+            now.holds.extend(mapping.suspend.then_some(Hold::MappingSuspended));
+            now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
+        }
+        now
+    }
+
     /// What holds an operation on a person of that source (none for a subject that nobody recorded).
     pub fn hold(&self, column: Column, source: Option<&str>) -> Option<Hold> {
         if let Some(hold) = self.holds.iter().find(|hold| !hold.passes(column)) {

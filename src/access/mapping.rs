@@ -12,9 +12,9 @@ use super::policy::Refusal;
 use crate::api::mapping::{ClusterRoleMapping, Groups, Mode, Namespaces, RoleMapping, RoleRef};
 use crate::api::selector::Selector;
 use crate::directory::Resource;
+use crate::scim::ResourceKind;
 use crate::scim::filter::{Filter, Key, Matcher};
 use crate::scim::tolerance::Tolerance;
-use crate::scim::{ResourceKind, ScimError};
 
 /// A compiled mapping.
 #[derive(Clone, Debug)]
@@ -232,14 +232,21 @@ fn each_once(list: &[String]) -> Vec<String> {
     list.iter().filter(|item| seen.insert(item.as_str())).cloned().collect()
 }
 
-/// A person who writes a filter is told to quote; only from providers a word without quotes is taken.
-pub(super) fn quoted(matcher: &Matcher, field: &str, text: &str) -> Result<(), Refusal> {
+/// What is wrong with a filter that an admin wrote.
+pub(super) fn wrong_filter(field: &str, text: &str, what: impl std::fmt::Display) -> Refusal {
+    Refusal::new("InvalidFilter", format!("{field} {text:?}: {what}"))
+}
+
+/// Compiles a filter that an admin wrote: only from providers a word without quotes is taken.
+pub(super) fn matcher(filter: &Filter, kind: ResourceKind, field: &str, text: &str) -> Result<Matcher, Refusal> {
+    let matcher = filter.compile(kind).map_err(|error| wrong_filter(field, text, error.detail))?;
     match matcher.seen().tolerated().any(|tolerance| tolerance == Tolerance::BareLiteral) {
-        true => Err(Refusal::new(
-            "InvalidFilter",
-            format!("{field} {text:?}: a text stands in double quotes, as in displayName eq \"Backend\""),
+        true => Err(wrong_filter(
+            field,
+            text,
+            "a text stands in double quotes, as in displayName eq \"Backend\"",
         )),
-        false => Ok(()),
+        false => Ok(matcher.absent_is_false()),
     }
 }
 
@@ -251,19 +258,17 @@ impl GroupFilter {
 
     /// Compiles the filter of that field.
     pub fn of(field: &str, text: &str) -> Result<Self, Refusal> {
-        let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("{field} {text:?}: {}", error.detail));
-        let filter = Filter::parse(text).map_err(wrong)?;
+        let filter = Filter::parse(text).map_err(|error| wrong_filter(field, text, error.detail))?;
         let mut by_name = false;
         for path in filter.paths() {
             let name = path.name.to_ascii_lowercase();
             if path.sub.is_some() || path.urn.is_some() || !["displayname", "externalid", "id"].contains(&name.as_str()) {
-                let message = format!("{field} {text:?}: groups are filtered by displayName, externalId and id, not by {path}");
-                return Err(Refusal::new("InvalidFilter", message));
+                let what = format!("groups are filtered by displayName, externalId and id, not by {path}");
+                return Err(wrong_filter(field, text, what));
             }
             by_name |= name == "displayname";
         }
-        let matcher = filter.compile(ResourceKind::Group).map_err(wrong)?.absent_is_false();
-        quoted(&matcher, field, text)?;
+        let matcher = matcher(&filter, ResourceKind::Group, field, text)?;
         let only = |key: Key| {
             filter
                 .keys(ResourceKind::Group)

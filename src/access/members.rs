@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::mapping::quoted;
+use super::mapping::{matcher, wrong_filter};
 use super::policy::Refusal;
 use crate::api::mapping::Members;
 use crate::directory::Resource;
+use crate::scim::ResourceKind;
 use crate::scim::filter::{Filter, Matcher};
 use crate::scim::path::AttrPath;
 use crate::scim::schema;
-use crate::scim::{ResourceKind, ScimError};
+
+/// What no filter reads: it is not what the provider says of a user, or is the same for all who are meant.
+const NOT_THEIRS: [&str; 6] = ["groups", "meta", "id", "schemas", "password", "active"];
 
 /// A filter over users, compiled.
 #[derive(Clone, Debug)]
@@ -36,33 +39,25 @@ impl MemberFilter {
         let Some(Members { filter: text }) = members else {
             return Ok(None);
         };
-        let wrong = |error: ScimError| Refusal::new("InvalidFilter", format!("spec.members.filter {text:?}: {}", error.detail));
-        let filter = Filter::parse(text).map_err(wrong)?;
-        let matcher = filter.compile(ResourceKind::User).map_err(wrong)?.absent_is_false();
-        quoted(&matcher, "spec.members.filter", text)?;
-        if let Some(path) = ordered_unknown(&filter) {
-            let message = format!(
-                "spec.members.filter {text:?}: {path} is no attribute of the RFCs' schemas, and has no order: compare it with eq, ne, co, sw, ew or pr"
-            );
-            return Err(Refusal::new("InvalidFilter", message));
+        let field = "spec.members.filter";
+        let wrong = |what: String| Err(wrong_filter(field, text, what));
+        let filter = Filter::parse(text).map_err(|error| wrong_filter(field, text, error.detail))?;
+        let matcher = matcher(&filter, ResourceKind::User, field, text)?;
+        if let Some(path) = ordered_unknown(&filter, None) {
+            return wrong(format!(
+                "{path} is no attribute of the RFCs' schemas, and has no order: compare it with eq, ne, co, sw, ew or pr"
+            ));
         }
         let mut reads = BTreeMap::new();
         for path in filter.paths() {
             if path.urn.as_deref().is_none_or(|urn| urn.eq_ignore_ascii_case(schema::USER_URN))
-                && ["groups", "meta", "id", "schemas", "password", "active"]
-                    .iter()
-                    .any(|name| path.name.eq_ignore_ascii_case(name))
+                && NOT_THEIRS.iter().any(|name| path.name.eq_ignore_ascii_case(name))
             {
-                let message =
-                    format!("spec.members.filter {text:?}: members are filtered by what the provider says of a user, not by {path}");
-                return Err(Refusal::new("InvalidFilter", message));
+                return wrong(format!("members are filtered by what the provider says of a user, not by {path}"));
             }
             let attribute = AttrPath { sub: None, ..path.clone() };
             let (Some(whole), Some(attribute)) = (full(path), full(&attribute)) else {
-                return Err(Refusal::new(
-                    "InvalidFilter",
-                    format!("spec.members.filter {text:?}: {path} is no attribute of a user"),
-                ));
+                return wrong(format!("{path} is no attribute of a user"));
             };
             reads.insert(whole, attribute);
         }
@@ -99,28 +94,19 @@ fn full(path: &AttrPath) -> Option<String> {
     (!path.name.is_empty()).then(|| plain.to_string().to_lowercase())
 }
 
-/// An order that no schema gives: as text, times of two zones would be in the wrong one.
-fn ordered_unknown(filter: &Filter) -> Option<&AttrPath> {
+/// What is ordered although no schema gives it an order: as text, times of two zones would be in the wrong one. `inside`: the brackets of such an
+/// attribute.
+fn ordered_unknown<'a>(filter: &'a Filter, inside: Option<&'a AttrPath>) -> Option<&'a AttrPath> {
+    let unknown = |path: &'a AttrPath| {
+        let known = schema::resolve(ResourceKind::User, path).is_ok_and(|place| place.attribute.is_some());
+        (!known).then_some(path)
+    };
     match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(ordered_unknown),
-        Filter::Not(inner) => ordered_unknown(inner),
-        Filter::Compare(path, op, _) if op.orders() => {
-            let known = schema::resolve(ResourceKind::User, path).is_ok_and(|place| place.attribute.is_some());
-            (!known).then_some(path)
-        }
-        Filter::Element(path, inner) => {
-            let known = schema::resolve(ResourceKind::User, path).is_ok_and(|place| place.attribute.is_some());
-            if known { None } else { any_order(inner).then_some(path) }
-        }
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(|part| ordered_unknown(part, inside)),
+        Filter::Not(inner) => ordered_unknown(inner, inside),
+        Filter::Compare(path, op, _) if op.orders() => inside.or_else(|| unknown(path)),
+        // what stands in the brackets of a known one was compiled by its schema
+        Filter::Element(path, inner) => unknown(path).and_then(|path| ordered_unknown(inner, Some(path))),
         Filter::Present(_) | Filter::Compare(..) => None,
-    }
-}
-
-fn any_order(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(any_order),
-        Filter::Not(inner) | Filter::Element(_, inner) => any_order(inner),
-        Filter::Compare(_, op, _) => op.orders(),
-        Filter::Present(_) => false,
     }
 }

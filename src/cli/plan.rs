@@ -26,7 +26,6 @@ use crate::access::shard::Layout;
 use crate::access::source::CompiledSource;
 use crate::access::targets::{Namespaces, targets, usable_sources};
 use crate::access::usernames::Usernames;
-use crate::api::mapping::Mode;
 use crate::api::{ClusterRoleMapping, RoleMapping};
 use crate::directory::Directory;
 
@@ -246,13 +245,7 @@ impl<'a> Ground<'a> {
                 return plan;
             }
         };
-        let spec_of = |name: &str| {
-            self.world
-                .sources
-                .iter()
-                .find(|source| source.name_any() == name)
-                .map(|source| &source.spec)
-        };
+        let spec_of = |name: &str| self.world.source(name).map(|source| &source.spec);
         let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
         let targets = targets(&mapping, self.namespaces, Some(self.policy));
         plan.refusals
@@ -299,7 +292,7 @@ impl<'a> Ground<'a> {
             ledger: self.ledger,
             installation: &self.installation,
         };
-        let now = self.circumstances(&mapping);
+        let now = Circumstances::asked_for(Some(&mapping), self.sources.values().flatten());
         let by_name: BTreeMap<(&str, &str), &Observed> =
             self.observed.iter().map(|o| ((o.namespace.as_str(), o.name.as_str()), o)).collect();
         let look = |key: &BindingKey| {
@@ -380,15 +373,6 @@ impl<'a> Ground<'a> {
         plan.refusals.sort();
         plan.refusals.dedup();
         plan
-    }
-
-    fn circumstances(&self, mapping: &Mapping) -> Circumstances {
-        let mut now = Circumstances::default();
-        now.holds.extend(mapping.suspend.then_some(Hold::MappingSuspended));
-        now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
-        let suspended = self.sources.values().flatten().filter(|source| source.suspend);
-        now.suspended_sources = suspended.map(|source| source.name.to_string()).collect();
-        now
     }
 }
 

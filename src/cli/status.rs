@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    fn source(&self, name: &str) -> Option<&ScimSource> {
+    pub(super) fn source(&self, name: &str) -> Option<&ScimSource> {
         self.sources.iter().find(|source| source.name_any() == name)
     }
 

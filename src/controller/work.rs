@@ -15,7 +15,6 @@ use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Event as Record, reasons, settled};
 use crate::access::names::{binding_annotations, binding_labels};
 use crate::access::status::{Failure, Held};
-use crate::api::mapping::Mode;
 
 pub use super::grants::{Granting, GrantingDone, Planned};
 
@@ -117,11 +116,8 @@ impl Engine {
     }
 
     pub(super) fn circumstances(&self, owner: &MappingKey) -> Circumstances {
-        let mut now = Circumstances::default();
-        if let Some(mapping) = self.owners.get(owner).and_then(|o| o.mapping.as_ref()) {
-            now.holds.extend(mapping.suspend.then_some(Hold::MappingSuspended));
-            now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
-        }
+        let mapping = self.owners.get(owner).and_then(|o| o.mapping.as_deref());
+        let mut now = Circumstances::asked_for(mapping, self.sources.values().flatten());
         if self.policy.is_none() || !self.missing.is_empty() {
             now.holds.insert(Hold::PolicyMissing);
         }
@@ -131,8 +127,6 @@ impl Engine {
         if !self.journal_evidence() {
             now.holds.insert(Hold::DirectoryUnproved);
         }
-        let suspended = self.sources.values().flatten().filter(|s| s.suspend).map(|s| s.name.to_string());
-        now.suspended_sources = suspended.collect();
         now
     }
 

@@ -102,15 +102,22 @@ fn value_object(value: Value) -> Value {
     Value::Object(Map::from_iter([("value".to_owned(), value)]))
 }
 
-fn flag(text: &str) -> Option<bool> {
+/// `true` and `false` in any case.
+pub(crate) fn flag(text: &str) -> Option<bool> {
     [("true", true), ("false", false)]
         .into_iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, flag)| flag)
 }
 
+/// A boolean that is none, and what it needs.
+pub(crate) fn loose_boolean(value: &Value) -> Option<(bool, Tolerance)> {
+    let text = value.as_str().and_then(flag).map(|flag| (flag, Tolerance::BooleanText));
+    text.or_else(|| Some((digit(value)?, Tolerance::BooleanNumber)))
+}
+
 /// 1 and 0, as text or number.
-pub(crate) fn digit(value: &Value) -> Option<bool> {
+fn digit(value: &Value) -> Option<bool> {
     match value {
         Value::String(text) => [("1", true), ("0", false)]
             .into_iter()

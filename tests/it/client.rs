@@ -12,11 +12,7 @@ const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:
 
 /// Merges into the spec of a source.
 fn merge(system: &System<'_>, name: &str, spec: &Value) {
-    let patch = json!({"spec": spec}).to_string();
-    system
-        .cluster
-        .kubectl(&["patch", "scimsource", name, "--type=merge", "-p", &patch])
-        .expect_ok();
+    system.merge("scimsource", None, name, spec).expect_ok();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

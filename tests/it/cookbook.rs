@@ -33,10 +33,8 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
     }
     let okta = system.source(&gateway.url, "cookbook-okta").await;
     let entra = system.source(&gateway.url, "cookbook-entra").await;
-    let patch = json!({"spec": {"mappableAttributes": ["userType"]}}).to_string();
     system
-        .cluster
-        .kubectl(&["patch", "scimsource", "cookbook-okta", "--type=merge", "-p", &patch])
+        .merge("scimsource", None, "cookbook-okta", &json!({"mappableAttributes": ["userType"]}))
         .expect_ok();
     let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     let person = async |name: &str, kind: &str, department: &str| {

@@ -100,10 +100,7 @@ async fn a_provider_may_prove_itself_by_what_its_issuer_signs() {
         system.source(&gateway.url, "issuer-okta").await,
         system.source(&gateway.url, "issuer-entra").await,
     );
-    let push = |name: &str, push: Value| {
-        let patch = json!({"spec": {"push": push}}).to_string();
-        system.cluster.kubectl(&["patch", "scimsource", name, "--type=merge", "-p", &patch])
-    };
+    let push = |name: &str, push: Value| system.merge("scimsource", None, name, &json!({"push": push}));
     let issuer = json!({"issuer": "https://issuer.example", "audience": "rolecall-okta", "algorithms": ["ES256"]});
     let with = |key: &str, value: Value| {
         let mut jwt = issuer.clone();

@@ -9,10 +9,7 @@ use crate::cluster::Cluster;
 use crate::system::{System, program, until};
 
 fn merge(system: &System<'_>, kind: &str, name: &str, namespace: Option<&str>, spec: &Value) {
-    let patch = json!({"spec": spec}).to_string();
-    let mut args = vec!["patch", kind, name, "--type=merge", "-p", &patch];
-    args.extend(namespace.into_iter().flat_map(|namespace| ["-n", namespace]));
-    system.cluster.kubectl(&args).expect_ok();
+    system.merge(kind, namespace, name, spec).expect_ok();
 }
 
 /// `kubectl rolecall plan`: exit code, and what it says.

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, root};
+use crate::cluster::{Cluster, Output, root};
 use crate::install::{Install, Installed};
 pub use crate::provider::Provider;
 
@@ -275,6 +275,14 @@ impl<'a> System<'a> {
     /// `kubectl apply` as an admin, which must succeed.
     pub fn apply(&self, object: &Value) {
         self.cluster.apply(&object.to_string(), &[]).expect_ok();
+    }
+
+    /// `kubectl patch`: merges into the object's spec.
+    pub fn merge(&self, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Output {
+        let patch = json!({"spec": spec}).to_string();
+        let mut args = vec!["patch", kind, name, "--type=merge", "-p", &patch];
+        args.extend(namespace.iter().flat_map(|namespace| ["-n", *namespace]));
+        self.cluster.kubectl(&args)
     }
 
     /// A mapping object of this installation's class.

@@ -92,8 +92,8 @@ impl Keys {
             return Err(NoKeys::NotASet(format!("the key set has more than {LARGEST_SET} bytes")));
         }
         let set: Set = serde_json::from_slice(bytes).map_err(|error| {
-            let place = (error.line(), error.column());
-            NoKeys::NotASet(format!("it is no JWK Set (RFC 7517): line {}, column {}", place.0, place.1))
+            let (line, column) = (error.line(), error.column());
+            NoKeys::NotASet(format!("it is no JWK Set (RFC 7517): line {line}, column {column}"))
         })?;
         let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::of).take(MOST_KEYS).collect();
         if keys.is_empty() {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::{Filter, Literal, Op};
+use crate::scim::coerce::flag;
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::fold;
 use crate::scim::path::AttrPath;
@@ -465,9 +466,10 @@ fn operand(path: &AttrPath, attribute: Option<Known>, op: Op, literal: &Literal,
         (Type::Binary, _) if op.orders() => Err(unfit()),
         (Type::Boolean, Literal::Bool(flag)) => Ok(Operand::Bool(*flag)),
         // Entra writes `primary eq "True"`.
-        (Type::Boolean, Literal::String(text)) if ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag)) => {
+        (Type::Boolean, Literal::String(text)) => {
+            let flag = flag(text).ok_or_else(unfit)?;
             seen.note(Tolerance::BooleanText);
-            Ok(Operand::Bool(text.eq_ignore_ascii_case("true")))
+            Ok(Operand::Bool(flag))
         }
         (Type::Decimal | Type::Integer, Literal::Number(number)) if !op.searches() => Ok(Operand::Number(number.clone())),
         (Type::DateTime, Literal::String(text)) => match instant(text) {

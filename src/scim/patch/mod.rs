@@ -11,7 +11,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use super::Members;
-use super::coerce::digit;
+use super::coerce::loose_boolean;
 use super::error::{ScimError, excerpt};
 use super::filter::get_attribute;
 use super::path::{AttrPath, Path};
@@ -137,8 +137,7 @@ impl Active {
     fn said(value: Option<&Value>) -> Self {
         let enables = match value {
             Some(Value::Bool(flag)) => *flag,
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
-            other => other.and_then(digit).unwrap_or_default(),
+            other => other.and_then(loose_boolean).is_some_and(|(flag, _)| flag),
         };
         if enables { Active::Enables } else { Active::MayDisable }
     }

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::discovery::{schema_resource, type_name};
 use super::{ResourceKind, Type};
-use crate::scim::coerce::digit;
+use crate::scim::coerce::loose_boolean;
 use crate::scim::error::{ScimError, excerpt};
 use crate::scim::filter::is_time;
-use crate::scim::tolerance::{Drift, Seen, Tolerance};
+use crate::scim::tolerance::{Drift, Seen};
 
 /// The extension schemas of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -202,15 +202,15 @@ impl Declared {
                     parts(&self.sub, None, map.clone(), seen).map_err(|(path, error)| (format!("{}.{path}", self.name), error))?;
                 return Ok(Value::Object(checked));
             }
-            (Type::Boolean, Value::String(text)) if ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag)) => {
-                seen.note(Tolerance::BooleanText);
-                return Ok(Value::Bool(text.eq_ignore_ascii_case("true")));
+            (Type::Boolean, Value::Bool(_)) => true,
+            (Type::Boolean, other) => {
+                if let Some((flag, tolerance)) = loose_boolean(other) {
+                    seen.note(tolerance);
+                    return Ok(Value::Bool(flag));
+                }
+                false
             }
-            (Type::Boolean, value) if digit(value).is_some() => {
-                seen.note(Tolerance::BooleanNumber);
-                return Ok(Value::Bool(digit(value) == Some(true)));
-            }
-            (Type::String | Type::Reference | Type::Binary, Value::String(_)) | (Type::Boolean, Value::Bool(_)) => true,
+            (Type::String | Type::Reference | Type::Binary, Value::String(_)) => true,
             (Type::Integer, Value::Number(number)) => number.is_i64() || number.is_u64(),
             (Type::Decimal, Value::Number(_)) => true,
             (Type::DateTime, Value::String(text)) => is_time(text),
