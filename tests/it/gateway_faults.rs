@@ -51,6 +51,7 @@ async fn users(okta: &Provider) -> BTreeMap<String, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_missing_after_a_kill() {
+    let _machine = MACHINE.read().await;
     let system = System::install(Cluster::shared(), "killed").await;
     let _controller = system.controller();
     let first = system.gateway().await;
@@ -67,6 +68,8 @@ async fn no_acknowledged_write_is_missing_after_a_kill() {
                     let name = format!("user-{round}-{writer}-{n}@corp.example");
                     match okta.try_send("POST", "/Users", Some(&user(&name))).await {
                         Ok((201, answer)) => drop(acknowledged.lock().expect("no panic").insert(name, id(&answer))),
+                        // not acknowledged: a slow API server, which a provider asks again
+                        Ok((503, _)) => tokio::time::sleep(Duration::from_millis(50)).await,
                         Ok((status, answer)) => panic!("{name}: {status} {answer}"),
                         Err(_) => return,
                     }
@@ -277,7 +280,7 @@ async fn a_group_of_200_000_is_put_beside_small_writes_and_shrinks_by_one_small_
 
     system.apply(&system.mapping("RoleMapping", Some("large-a"), "m", grant("large-okta", "Everybody")));
     let begun = Instant::now();
-    let granted = until(Duration::from_secs(120), || async {
+    let granted = until(Duration::from_secs(300), || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         bindings(&system).await.iter().map(|b| b.subjects.len()).sum::<usize>() == MANY as usize
     });
