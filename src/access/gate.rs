@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::binding::SubjectRef;
+use super::budget::Budget;
 use super::diff::{Add, Base, Class, Plan, Removal, Replacement};
+use super::ledger::BindingId;
 use super::mapping::Mapping;
 use super::policy::Refusal;
 use super::shard::SUBJECTS_MAX;
@@ -22,6 +24,8 @@ pub enum Hold {
     SourceSuspended,
     /// The access policy, or an admission policy of ours, is missing.
     PolicyMissing,
+    /// More people would lose something within an hour than the limits of the mapping or the source say. It holds one removal, not a mapping.
+    Budget,
     /// The access journal is lost, and the directory is proved.
     AccessJournalLost,
     /// The directory is lost, rolled back, or not proved fresh.
@@ -41,11 +45,12 @@ pub enum Column {
 
 impl Hold {
     /// Every row.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MappingSuspended,
         Self::Planned,
         Self::SourceSuspended,
         Self::PolicyMissing,
+        Self::Budget,
         Self::AccessJournalLost,
         Self::DirectoryUnproved,
     ];
@@ -53,9 +58,13 @@ impl Hold {
     /// The table.
     pub fn passes(self, column: Column) -> bool {
         match (self, column) {
-            (Self::DirectoryUnproved, _) | (_, Column::Grant) => false,
-            (_, Column::Said) | (Self::PolicyMissing, Column::Other) => true,
-            (Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::AccessJournalLost, Column::Other) => false,
+            (Self::DirectoryUnproved, _) => false,
+            (_, Column::Said) | (Self::PolicyMissing, Column::Other) | (Self::Budget, Column::Grant) => true,
+            (_, Column::Grant) => false,
+            (
+                Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget | Self::AccessJournalLost,
+                Column::Other,
+            ) => false,
         }
     }
 
@@ -66,6 +75,7 @@ impl Hold {
             Self::MappingSuspended => "Suspended",
             Self::SourceSuspended => "SourceSuspended",
             Self::PolicyMissing => "PolicyMissing",
+            Self::Budget => "BudgetExceeded",
             Self::AccessJournalLost => "AccessJournalLost",
             Self::DirectoryUnproved => "DirectoryUnproved",
         }
@@ -73,7 +83,7 @@ impl Hold {
 
     /// Whether the spec asks for it: then it keeps nothing from being applied.
     pub fn is_asked_for(self) -> bool {
-        matches!(self, Self::Planned | Self::MappingSuspended | Self::SourceSuspended)
+        matches!(self, Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget)
     }
 
     /// What is the case, and what to do.
@@ -83,6 +93,9 @@ impl Hold {
             Self::MappingSuspended => "spec.suspend is true: set it to false to let this happen",
             Self::SourceSuspended => "a source has spec.suspend: true: set it to false to let this happen",
             Self::PolicyMissing => "the access policy or an admission policy of Rolecall's is missing: run helm upgrade",
+            Self::Budget => {
+                "more people would lose access within an hour than spec.limits of the mapping or of a source allow: look at them with kubectl rolecall holds, and release them with kubectl rolecall approve"
+            }
             Self::AccessJournalLost => "the access journal is lost or damaged: see the sources' conditions for what to do",
             Self::DirectoryUnproved => {
                 "the directory is lost, rolled back, or could not be proved up to date: see the sources' conditions for what to do"
@@ -113,6 +126,13 @@ impl Circumstances {
             now.holds.extend((mapping.mode == Mode::Plan).then_some(Hold::Planned));
         }
         now
+    }
+
+    /// What holds a removal: the circumstances, then the budget.
+    pub fn hold_removal(&self, id: &BindingId, removal: &Removal, budget: &mut Budget<'_>) -> Option<Hold> {
+        let source = removal.grantee.as_ref().map(|grantee| grantee.source.as_str());
+        let hold = self.hold(removal.class.column(), source);
+        hold.or_else(|| budget.hold(id, removal))
     }
 
     /// What holds an operation on a person of that source (none for a subject that nobody recorded).
@@ -182,6 +202,17 @@ pub struct Gated {
     pub conflict: Option<Refusal>,
 }
 
+impl Gated {
+    /// Everybody who is to go: now, or when what holds it is over.
+    pub fn removals(&self) -> impl Iterator<Item = &Removal> {
+        let now: &[Removal] = match &self.op {
+            Op::Put { removals, .. } | Op::Delete { removals, .. } => removals,
+            Op::Nothing | Op::Wait | Op::Create { .. } => &[],
+        };
+        now.iter().chain(self.held_removals.iter().map(|(removal, _)| removal))
+    }
+}
+
 impl Op {
     /// The order: removals that nothing replaces, then grants, then the rest.
     pub fn priority(&self) -> u8 {
@@ -213,7 +244,7 @@ impl Class {
 
 /// Lets operations pass or holds them, and makes of what passes the next write. A write that takes away what nothing replaces grants nothing: first
 /// the removals, then, when one looks again, the rest.
-pub fn gate(plan: Plan, now: &Circumstances) -> Gated {
+pub fn gate(plan: Plan, now: &Circumstances, budget: &mut Budget<'_>) -> Gated {
     let mut gated = Gated {
         op: Op::Nothing,
         records: Vec::new(),
@@ -235,7 +266,7 @@ pub fn gate(plan: Plan, now: &Circumstances) -> Gated {
     }
     let mut removals = Vec::new();
     for removal in plan.removals {
-        match now.hold(removal.class.column(), removal.grantee.as_ref().map(|g| g.source.as_str())) {
+        match now.hold_removal(&plan.id, &removal, budget) {
             None => removals.push(removal),
             Some(hold) => gated.held_removals.push((removal, hold)),
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::key::MappingKey;
 use super::members::MemberFilter;
 use super::policy::Refusal;
+use crate::api::limits::Limits;
 use crate::api::mapping::{ClusterRoleMapping, Groups, Mode, Namespaces, RoleMapping, RoleRef};
 use crate::api::selector::Selector;
 use crate::directory::Resource;
@@ -41,6 +42,8 @@ pub struct Mapping {
     pub expired: bool,
     /// Holds new grants.
     pub suspend: bool,
+    /// How many may lose something within an hour.
+    pub limits: Limits,
 }
 
 /// Which groups a mapping means.
@@ -111,6 +114,7 @@ impl Mapping {
             not_after: not_after(spec.not_after.as_deref())?,
             expired: false,
             suspend: spec.suspend,
+            limits: spec.limits.unwrap_or_default(),
         })
     }
 
@@ -143,6 +147,7 @@ impl Mapping {
             not_after: not_after(spec.not_after.as_deref())?,
             expired: false,
             suspend: spec.suspend,
+            limits: spec.limits.unwrap_or_default(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod binding;
+pub mod budget;
 mod cause;
 pub mod deletion;
 pub mod desired;

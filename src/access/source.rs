@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::mapping::GroupFilter;
 use super::policy::Refusal;
 use super::username::Expression;
+use crate::api::limits::Limits;
 use crate::api::source::{AllowedNamespaces, ScimSource};
 use crate::directory::{Kind, Source};
 
@@ -25,6 +26,8 @@ pub struct CompiledSource {
     pub allowed: Option<AllowedNamespaces>,
     /// Holds new grants to its people.
     pub suspend: bool,
+    /// How many of its people may lose something within an hour.
+    pub limits: Limits,
 }
 
 impl CompiledSource {
@@ -57,6 +60,7 @@ impl CompiledSource {
             username,
             allowed: object.spec.allowed_namespaces.clone(),
             suspend: object.spec.suspend,
+            limits: object.spec.limits.unwrap_or_default(),
         })
     }
 }

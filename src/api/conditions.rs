@@ -10,6 +10,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Something waits for a human, and the spec is applied all the same.
 pub const HELD: &str = "Held";
+/// The provider disabled or deleted more people within an hour than `spec.limits` say. They lost access at once; nothing is held.
+pub const MASS_DEPROVISION: &str = "MassDeprovision";
 /// A name that a mapping uses is borne by several groups.
 pub const AMBIGUOUS_GROUP: &str = "AmbiguousGroup";
 /// Two people yield one username; the one who bore it first has it.

@@ -10,8 +10,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
 use super::selector::Selector;
-use super::source::{GroupStatus, unobserved};
+use super::source::{GroupStatus, is_zero, unobserved};
 
 /// Grants roles in its own namespace.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -52,6 +53,9 @@ pub struct RoleMappingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]
     pub not_after: Option<String>,
+    /// How many of the people who hold something by this mapping may lose something within an hour; what goes beyond waits, in the condition `Held`, until it is approved (`kubectl rolecall approve`). Absent: 10 people, and 10 percent. The end of the mapping itself, by deletion or `notAfter`, is never held by it, nor whom the provider disables or deletes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
@@ -96,6 +100,9 @@ pub struct ClusterRoleMappingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]
     pub not_after: Option<String>,
+    /// How many of the people who hold something by this mapping may lose something within an hour; what goes beyond waits, in the condition `Held`, until it is approved (`kubectl rolecall approve`). Absent: 10 people, and 10 percent. The end of the mapping itself, by deletion or `notAfter`, is never held by it, nor whom the provider disables or deletes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Holds every new grant of this mapping. A person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
@@ -233,6 +240,12 @@ pub struct MappingStatus {
     /// How many of the groups that the spec names were not found.
     #[serde(default)]
     pub unmatched_groups: i64,
+    /// How many removals wait until somebody approves them: one for each person and binding.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_removals: i64,
+    /// The newest record of what waits: the annotation `rolecall.dev/approve` with this number releases all of it, and nothing that comes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_index: Option<i64>,
     /// When the access that this mapping gives last changed, to the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]

@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod crds;
 pub mod journal;
+pub mod limits;
 pub mod mapping;
 pub mod names;
 pub mod push;

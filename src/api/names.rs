@@ -18,6 +18,8 @@ pub const MAPPING: &str = "rolecall.dev/mapping";
 pub const TERM: &str = "rolecall.dev/term";
 /// Annotation: `<index>/<n>`, the record in the access journal that came before this write.
 pub const OP: &str = "rolecall.dev/op";
+/// Annotation, on a mapping or a source, by an admin with the verb `approve`: releases what is held there, up to the record of this number.
+pub const APPROVE: &str = "rolecall.dev/approve";
 
 /// The longest name of a ScimSource, RoleMapping or ClusterRoleMapping that the CRDs accept.
 pub const NAME_MAX: usize = 63;

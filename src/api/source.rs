@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
 use super::push::Push;
 use super::selector::Selector;
 
@@ -54,6 +55,9 @@ pub struct ScimSourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub mappable_attributes: Vec<String>,
+    /// How many of this source's people who hold something may lose something within an hour, by all mappings together; what goes beyond waits, in the condition `Held`, until it is approved (`kubectl rolecall approve`). Absent: 10 people, and 10 percent. Whom the provider disables or deletes is never held; more of them than this raise the condition `MassDeprovision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Holds every new grant from this source. Pushes are still taken and recorded, and a person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
@@ -251,6 +255,12 @@ pub struct ScimSourceStatus {
     /// How many of them count for nothing, because `knownGroups` does not select them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ignored_groups: i64,
+    /// How many removals from its people wait until somebody approves them: one for each person and binding.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_removals: i64,
+    /// The newest record of what waits: the annotation `rolecall.dev/approve` with this number releases all of it, and nothing that comes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_index: Option<i64>,
     /// When the provider last changed something, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]
@@ -359,7 +369,7 @@ pub struct JournalRef {
     pub head: String,
 }
 
-fn is_zero(n: &i64) -> bool {
+pub(super) fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 

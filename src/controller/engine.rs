@@ -26,13 +26,15 @@ use super::work::{Granting, Unsettled, WriteDone};
 use super::world::{Change, World, place, slim};
 use super::{Args, evidence, fence, guards, start, world};
 use crate::access::binding::Observed;
+use crate::access::budget::Spending;
 use crate::access::key::{BindingKey, MappingKey};
-use crate::access::ledger::Ledger;
+use crate::access::ledger::{Ledger, On};
 use crate::access::names::Installation;
 use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::source::CompiledSource;
 use crate::access::targets::Namespaces;
 use crate::access::usernames::Usernames;
+use crate::api::limits::Limits;
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Journal, Loss, Position, Snapshot};
 use crate::ops::lease::Validity;
@@ -128,6 +130,10 @@ pub struct Engine {
     pub(super) must_delete: BTreeSet<BindingKey>,
     pub(super) waiting: BTreeMap<BindingKey, Instant>,
     pub(super) expiry: Expiry,
+    pub(super) spending: Spending,
+    pub(super) source_limits: BTreeMap<Arc<str>, Limits>,
+    pub(super) holding: BTreeSet<BindingKey>,
+    pub(super) approving: BTreeSet<(On, i64)>,
     pub(super) granting: Granting,
     pub(super) doing: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(super) pacer: Pacer,
@@ -216,6 +222,10 @@ pub async fn run(
         must_delete: BTreeSet::new(),
         waiting: BTreeMap::new(),
         expiry: Expiry::default(),
+        spending: Spending::default(),
+        source_limits: BTreeMap::new(),
+        holding: BTreeSet::new(),
+        approving: BTreeSet::new(),
         granting: Granting::default(),
         doing: FuturesUnordered::new(),
         pacer: Pacer::new(Duration::from_secs(1)),
@@ -301,6 +311,7 @@ impl Engine {
         self.open_intents();
         // Whom the ledger names as of a source that it does not know any more is of one that ended.
         let ledger = self.access.snapshot();
+        self.spending = Spending::of(&ledger.state, Timestamp::now());
         let named = ledger
             .state
             .bindings()
@@ -337,6 +348,7 @@ impl Engine {
                 self.evaluate(&key);
             }
             self.look();
+            self.holds_recorded();
             self.recorder.flush();
             self.write_statuses();
             let wake = [
@@ -370,6 +382,8 @@ impl Engine {
                 tick = Instant::now() + TICK;
                 self.look_at_guards(false);
                 self.look_at_deletions();
+                self.look_at_approvals();
+                self.spending.forget(Timestamp::now());
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
                     self.statuses_soon();

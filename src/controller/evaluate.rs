@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Whether something of this mapping cannot be decided now, so that people of the ledger have to be looked at one by one.
-    fn is_frozen(&self, owner: &Owner) -> bool {
+    pub(super) fn is_frozen(&self, owner: &Owner) -> bool {
         owner
             .mapping
             .as_ref()
@@ -241,6 +241,7 @@ impl Engine {
             }
             self.evaluate_users_of(&name);
         }
+        self.read_source_limits();
         self.evaluate_unread();
         self.statuses_soon();
     }

@@ -15,6 +15,7 @@ pub mod fence;
 pub mod grants;
 pub mod guards;
 mod health;
+mod holds;
 mod known;
 pub mod memory;
 pub mod observe;

@@ -14,6 +14,7 @@ use super::owner::Owner;
 use super::status::{Target, Told, Wanted, tell, worth_telling, write};
 use crate::access::desired::SourceState;
 use crate::access::key::{MappingKey, MappingKind};
+use crate::access::ledger::On;
 use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, next_change, source_status};
 use crate::api::conditions;
@@ -218,6 +219,7 @@ impl Engine {
             rolled_back: loss.condition() == conditions::JOURNAL_ROLLED_BACK,
             message: format!("journal access: {loss} Nothing is granted; whom a provider disables or deletes loses access all the same"),
         });
+        let ledger = self.access.snapshot();
         let report = SourceReport {
             name,
             generation: object.metadata.generation.unwrap_or_default(),
@@ -228,6 +230,8 @@ impl Engine {
             conflicts: self.usernames.conflicts(name),
             nameless: self.usernames.nameless(name),
             reasons: &self.usernames.reasons(name),
+            waiting: ledger.state.tally(&On::Source(name.to_owned())),
+            mass: self.spending.mass_deprovision(&ledger.state, name, object.spec.limits.unwrap_or_default()),
             url: &url,
             loss: loss.as_ref(),
             unproved: None,
@@ -262,6 +266,7 @@ impl Engine {
             stalled_sources: &names.iter().filter(stalled).cloned().collect::<Vec<_>>(),
             refused_people: self.refused_people(owner),
             held: &owner.all_held(),
+            waiting: self.access.snapshot().state.tally(&On::Mapping(key.clone())),
             holds: &self.circumstances(key).holds,
             failures: &failures,
             pending: if applied {

@@ -112,7 +112,9 @@ impl Engine {
 
     /// Compares, and lets the gate decide.
     pub(super) fn decide(&self, key: &BindingKey) -> Gated {
-        gate(self.plan(key), &self.circumstances(&key.owner))
+        let ledger = self.access.snapshot();
+        let mut budget = self.budget(&ledger.state, &key.owner);
+        gate(self.plan(key), &self.circumstances(&key.owner), &mut budget)
     }
 
     pub(super) fn circumstances(&self, owner: &MappingKey) -> Circumstances {
@@ -141,6 +143,7 @@ impl Engine {
         if !matches!(gated.op, Op::Wait) {
             self.waiting.remove(&key);
         }
+        self.record_holds(&key, &gated);
         if self.settle(&key, &gated.op) {
             return;
         }
@@ -296,6 +299,7 @@ impl Engine {
             .collect();
         usernames.sort_unstable();
         usernames.dedup();
+        let spent: Vec<String> = self.counted(key, removals).into_iter().collect();
         let why = reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why)));
         if whole || !usernames.is_empty() || !why.is_empty() {
             self.recorder.now(Record::Removed {
@@ -303,6 +307,7 @@ impl Engine {
                 usernames,
                 whole,
                 why,
+                spent,
             });
         }
     }
@@ -330,6 +335,9 @@ impl Engine {
     }
 
     pub(super) fn send(&mut self, key: BindingKey, verb: Verb, purpose: Purpose) {
+        if let Purpose::Remove(removals) = &purpose {
+            self.spend(&key, removals);
+        }
         self.queue.begin(&key);
         let id = self.id_of(&key);
         let write = Write {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::holds::On;
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::shard::Prefix;
 use crate::access::why::Why;
@@ -154,6 +155,30 @@ pub enum Event {
         whole: bool,
         /// Why, each reason once.
         why: Vec<Reason>,
+        /// Those of them whom the budget counts, sorted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spent: Vec<String>,
+    },
+    /// Removals wait until somebody approves the number of this record.
+    Held {
+        /// Where.
+        binding: BindingId,
+        /// From whom what would be taken, and why.
+        why: Vec<Reason>,
+    },
+    /// Removals that waited are not to be made any more.
+    Freed {
+        /// Where.
+        binding: BindingId,
+        /// The usernames, sorted.
+        usernames: Vec<String>,
+    },
+    /// Somebody approved what waits, by an annotation.
+    Approved {
+        /// Of what.
+        on: On,
+        /// Up to the record of this number, of those before this one.
+        asked: i64,
     },
 }
 

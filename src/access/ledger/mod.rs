@@ -1,18 +1,26 @@
 //! The ledger: what was granted to whom, as the fold of the access journal. No clock, and no decision: what to do with it is in `diff` and `deletion`.
 
 mod event;
+mod holders;
+mod holds;
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::binding::Observed;
+use super::budget;
 use super::key::{BindingKey, MappingKey};
 use super::shard::Prefix;
+use super::why::Cause;
 use crate::api::mapping::RoleRef;
+use holders::Holders;
+use holds::Holds;
 
 pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
+pub use holds::{Approval, Held, On, Tally};
 
 /// What was granted, and what is under way. A clone costs nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +34,24 @@ pub struct Ledger {
     term: Arc<str>,
     counts: Counts,
     last_change: OrdMap<MappingKey, Timestamp>,
+    holders: Holders,
+    recent: Vector<Gone>,
+    holds: Holds,
+}
+
+/// Somebody lost something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// By which mapping.
+    pub owner: MappingKey,
+    /// The person's source.
+    pub source: Arc<str>,
+    /// The person's id there.
+    pub user: Uuid,
+    /// Because the provider disabled or deleted the person; else the budget counts it.
+    pub said: bool,
 }
 
 /// A binding as far as the journal tells.
@@ -75,6 +101,10 @@ pub struct Counts {
 impl Ledger {
     /// Takes one record in. The only way it changes; total: what makes no sense changes nothing.
     pub fn apply(&mut self, index: i64, time: Timestamp, event: &Event) {
+        let since = budget::since(time);
+        while self.recent.front().is_some_and(|gone| gone.at <= since) {
+            self.recent.pop_front();
+        }
         match event {
             Event::Began { term } => self.term = term.as_str().into(),
             Event::MappingSeen { key, uid, crd } => {
@@ -105,8 +135,64 @@ impl Ledger {
             }
             Event::Outcome { intent, result } => self.close(*intent, result, time),
             Event::Removed {
-                binding, usernames, whole, ..
-            } => self.remove(binding, usernames, *whole, time),
+                binding,
+                usernames,
+                whole,
+                why,
+                spent,
+            } => {
+                self.count(binding, usernames, why, spent, time);
+                self.remove(binding, usernames, *whole, time);
+            }
+            Event::Held { binding, why } => self.held_since(index, time, binding, why),
+            Event::Freed { binding, usernames } => {
+                let Some(owner) = self.key(binding).map(|key| key.owner) else {
+                    return;
+                };
+                for username in usernames {
+                    self.holds.free(&owner, binding, username);
+                }
+            }
+            Event::Approved { on, asked } => self.holds.approve(on, *asked),
+        }
+    }
+
+    fn count(&mut self, binding: &BindingId, usernames: &[String], why: &[Reason], spent: &[String], time: Timestamp) {
+        let Some(known) = self.bindings.get(binding) else { return };
+        let by_provider = |reason: &&Reason| matches!(reason.why.cause, Cause::Disabled(_) | Cause::Deleted(_));
+        let said: Vec<&String> = why.iter().filter(by_provider).flat_map(|reason| &reason.usernames).collect();
+        let said: std::collections::BTreeSet<&String> = said.into_iter().collect();
+        for username in usernames {
+            let counted = spent.binary_search(username).is_ok();
+            let Some(grantee) = known.subjects.get(username.as_str()).filter(|_| counted || said.contains(username)) else {
+                continue;
+            };
+            self.recent.push_back(Gone {
+                at: time,
+                owner: known.key.owner.clone(),
+                source: grantee.source.as_str().into(),
+                user: grantee.user,
+                said: !counted,
+            });
+        }
+    }
+
+    fn held_since(&mut self, index: i64, since: Timestamp, id: &BindingId, why: &[Reason]) {
+        let Some(binding) = self.bindings.get(id) else { return };
+        for reason in why {
+            let shared = Arc::new(reason.why.clone());
+            for username in &reason.usernames {
+                let Some(grantee) = binding.subjects.get(username.as_str()) else {
+                    continue;
+                };
+                let held = Held {
+                    index,
+                    since,
+                    source: grantee.source.as_str().into(),
+                    why: shared.clone(),
+                };
+                self.holds.hold(&binding.key.owner, id, grantee, held);
+            }
         }
     }
 
@@ -146,7 +232,11 @@ impl Ledger {
                 let binding = Arc::make_mut(binding);
                 binding.uid = Some(uid.as_str().into());
                 for grantee in &intent.adds {
-                    binding.subjects.insert(grantee.username.as_str().into(), grantee.clone());
+                    self.holders.hold(&intent.key.owner, grantee);
+                    if let Some(before) = binding.subjects.insert(grantee.username.as_str().into(), grantee.clone()) {
+                        self.holders.release(&intent.key.owner, &before);
+                        self.holds.free(&intent.key.owner, &intent.binding, &before.username);
+                    }
                 }
                 self.counts.granted += intent.adds.len() as u64;
                 self.last_change.insert(intent.key.owner.clone(), time);
@@ -161,14 +251,19 @@ impl Ledger {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let binding = Arc::make_mut(binding);
         let before = binding.subjects.len();
+        let owner = binding.key.owner.clone();
         for username in usernames {
-            binding.subjects.remove(username.as_str());
+            if let Some(grantee) = binding.subjects.remove(username.as_str()) {
+                self.holders.release(&owner, &grantee);
+                self.holds.free(&owner, id, username);
+            }
         }
         if whole {
+            binding.subjects.values().for_each(|grantee| self.holders.release(&owner, grantee));
+            self.holds.free_all(&owner, id);
             binding.subjects.clear();
             binding.uid = None;
         }
-        let owner = binding.key.owner.clone();
         self.counts.removed += (before - binding.subjects.len()) as u64;
         self.last_change.insert(owner.clone(), time);
         if whole {
@@ -272,6 +367,52 @@ impl Ledger {
     /// One of them.
     pub fn source(&self, name: &str) -> Option<&Seen> {
         self.sources.get(name)
+    }
+
+    /// Who lost something within the hour before the newest record, oldest first.
+    pub fn recent(&self) -> impl Iterator<Item = &Gone> {
+        self.recent.iter()
+    }
+
+    /// How many people hold something by a mapping.
+    pub fn holders_of_mapping(&self, owner: &MappingKey) -> usize {
+        self.holders.of_mapping(owner)
+    }
+
+    /// How many people of a source hold something.
+    pub fn holders_of_source(&self, source: &str) -> usize {
+        self.holders.of_source(source)
+    }
+
+    /// Since when the removal of that username from there is held, if it is.
+    pub fn held(&self, id: &BindingId, username: &str) -> Option<&Held> {
+        self.holds.get(id, username)
+    }
+
+    /// What is held of one binding, by username.
+    pub fn held_of(&self, id: &BindingId) -> impl Iterator<Item = (&str, &Held)> {
+        self.holds.of_binding(id)
+    }
+
+    /// Everything that is held: where, whose, since when.
+    pub fn all_held(&self) -> impl Iterator<Item = (&BindingId, &str, &Held)> {
+        self.holds.all()
+    }
+
+    /// How much is held of a mapping or source.
+    pub fn tally(&self, on: &On) -> Tally {
+        self.holds.tally(on)
+    }
+
+    /// Up to which record what is held by that mapping of that source's people is approved.
+    pub fn approved(&self, owner: &MappingKey, source: &str) -> i64 {
+        let of = |on: &On| self.holds.approval(on).up_to;
+        of(&On::Mapping(owner.clone())).max(of(&On::Source(source.to_owned())))
+    }
+
+    /// What somebody approved of that mapping or source, by an annotation there.
+    pub fn approval(&self, on: &On) -> Approval {
+        self.holds.approval(on)
     }
 
     /// The newest term that began.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Failure, GROUPS_MAX, Held, Standing, cut, group_status, list, number, refusals};
+use super::{Failure, GROUPS_MAX, Held, Standing, approval, cut, group_status, list, number, refusals};
 use crate::access::desired::Live;
 use crate::access::gate::Hold;
+use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
 use crate::api::mapping::{MappingStatus, Mode};
@@ -37,6 +38,8 @@ pub struct MappingReport<'a> {
     pub refused_people: usize,
     /// What the gate holds.
     pub held: &'a Held,
+    /// What waits for an approval.
+    pub waiting: Tally,
     /// What is the case, though it may hold nothing at the moment.
     pub holds: &'a BTreeSet<Hold>,
     /// What was refused.
@@ -68,6 +71,8 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         namespaces: count(namespaces),
         bindings: count(report.bindings),
         unmatched_groups: count(unmatched),
+        held_removals: count(report.waiting.removals),
+        held_index: (report.waiting.removals > 0).then_some(report.waiting.newest),
         last_change_time: report.last_change.map(|time| second(time).to_string()),
         groups: groups(report),
     }
@@ -155,7 +160,10 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
         } else {
             "wait"
         };
-        let advice: Vec<&str> = report.held.holds.iter().map(|hold| hold.advice()).collect();
+        let mut advice: Vec<String> = report.held.holds.iter().map(|hold| hold.advice().to_owned()).collect();
+        if report.waiting.removals > 0 {
+            advice.push(approval("MAPPING", report.waiting));
+        }
         let reason = report.held.holds.iter().next().map_or("Held", |hold| hold.reason());
         set.push(Set::new(
             conditions::HELD,

@@ -7,6 +7,7 @@ mod source;
 use std::collections::BTreeSet;
 
 use super::gate::{Gated, Hold};
+use super::ledger::Tally;
 use super::policy::Refusal;
 use crate::api::conditions::{self, Set};
 use crate::api::source::GroupStatus;
@@ -54,6 +55,16 @@ impl Held {
     pub fn is_empty(&self) -> bool {
         self.adds == 0 && self.removals == 0
     }
+}
+
+/// What waits for an approval of an object, and how to give it.
+fn approval(kind: &str, waiting: Tally) -> String {
+    format!(
+        "{} up to record {}: kubectl rolecall holds shows them, kubectl rolecall approve {kind} (or the annotation rolecall.dev/approve: \"{}\") releases them, and nothing that comes later; whoever the provider disables or deletes leaves at once",
+        number(waiting.removals, "removal waits for an approval", "removals wait for an approval"),
+        waiting.newest,
+        waiting.newest
+    )
 }
 
 /// Where an object stands: at most one of them decides `Ready`.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{GROUPS_MAX, Standing, client, cut, group_status, list, number};
+use super::{GROUPS_MAX, Standing, approval, client, cut, group_status, list, number};
+use crate::access::gate::Hold;
+use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
 use crate::api::conditions::{self, Set};
 use crate::api::push::Push;
@@ -44,6 +46,10 @@ pub struct SourceReport<'a> {
     pub nameless: usize,
     /// Why, each reason once.
     pub reasons: &'a [Arc<str>],
+    /// What waits for an approval, of its people.
+    pub waiting: Tally,
+    /// How many people the provider disabled or deleted within an hour, if that is more than the limits say.
+    pub mass: Option<usize>,
     /// Where the provider pushes to.
     pub url: &'a str,
     /// The journal is lost or rolled back.
@@ -103,6 +109,8 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.groups = report.source.map_or(0, |s| count(s.group_count()));
     status.ignored_groups = report.source.map_or(0, |s| count(s.ignored().len()));
     status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
+    status.held_removals = i64::try_from(report.waiting.removals).unwrap_or(i64::MAX);
+    status.held_index = (report.waiting.removals > 0).then_some(report.waiting.newest);
     status.tokens = client::tokens(report.push, client);
     status.tolerances = client::tolerances(client);
     status.drift = client::drift(client);
@@ -159,6 +167,21 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
             number(report.conflicts, "active user", "active users")
         );
         set.push(Set::new(conditions::USERNAME_CONFLICT, "True", "SameUsername", message));
+    }
+    if report.waiting.removals > 0 {
+        let name = format!("ScimSource/{}", report.name);
+        let message = format!(
+            "more of its people would lose access within an hour than spec.limits of a mapping or of this source allow; {}",
+            approval(&name, report.waiting)
+        );
+        set.push(Set::new(conditions::HELD, "True", Hold::Budget.reason(), message));
+    }
+    if let Some(people) = report.mass {
+        let message = format!(
+            "the provider disabled or deleted {} who held something within an hour, more than spec.limits say: they lost access at once; if that is wrong, correct it at the provider",
+            number(people, "person", "people")
+        );
+        set.push(Set::new(conditions::MASS_DEPROVISION, "True", "ManyPeople", message));
     }
     // All of them: `Ready` says it. A condition has one reason: people without access come first.
     let failing = report.failing();

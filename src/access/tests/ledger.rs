@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::{id, mapping_key};
 use crate::access::key::MappingKey;
-use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, Outcome, Reason, reasons};
+use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, On, Outcome, Reason, reasons};
 use crate::access::shard::Prefix;
 use crate::access::why::{Cause, Event as Said, GroupRef, Why};
 use crate::api::mapping::{RoleKind, RoleRef};
@@ -52,6 +52,7 @@ fn removed(name: &str, people: &[&str], whole: bool) -> Event {
         usernames: people.iter().map(ToString::to_string).collect(),
         whole,
         why: Vec::new(),
+        spent: Vec::new(),
     }
 }
 
@@ -382,6 +383,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         ("[a-z-]{1,9}", "[a-z-]{1,9}").prop_map(|(ns, name)| MappingKey::role_mapping(ns, name)),
         "[a-z-]{1,9}".prop_map(MappingKey::cluster_role_mapping),
     ];
+    let names = || proptest::collection::vec(".{0,9}", 0..3);
     let place = ("[a-z]{1,5}", "[a-z]{1,5}").prop_map(|(namespace, name)| BindingId { namespace, name });
     let grantees = proptest::collection::vec(
         (".{0,20}", ".{0,8}", any::<u32>(), any::<u32>()).prop_map(|(username, source, n, via)| Grantee {
@@ -432,13 +434,21 @@ fn any_event() -> impl Strategy<Value = Event> {
             intent: (index, op),
             result
         }),
-        (place, proptest::collection::vec(".{0,9}", 0..3), any::<bool>(), any_reasons()).prop_map(|(binding, usernames, whole, why)| {
+        (place.clone(), names(), any::<bool>(), any_reasons(), names()).prop_map(|(binding, usernames, whole, why, spent)| {
             Event::Removed {
                 binding,
                 usernames,
                 whole,
                 why,
+                spent,
             }
+        }),
+        (place.clone(), any_reasons()).prop_map(|(binding, why)| Event::Held { binding, why }),
+        (place, names()).prop_map(|(binding, usernames)| Event::Freed { binding, usernames }),
+        (any::<i64>(), ".{1,9}").prop_map(|(asked, name)| Event::Approved { on: On::Source(name), asked }),
+        (any::<i64>(), "[a-z]{1,9}").prop_map(|(asked, name)| Event::Approved {
+            on: On::Mapping(MappingKey::cluster_role_mapping(name)),
+            asked
         }),
     ]
 }

@@ -1,5 +1,6 @@
 //! Tests of access/, by module; helpers that several of them use.
 
+mod budget;
 mod cause;
 mod deletion;
 mod diff;

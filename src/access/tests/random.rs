@@ -14,6 +14,7 @@ use crate::access::people::People;
 use crate::access::select::select;
 use crate::access::shard::Layout;
 use crate::access::usernames::Usernames;
+use crate::api::limits::Limits;
 use crate::directory::Kind;
 
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ enum Step {
     Tamper(u8, u8),
     Hold(u8),
     Free,
+    Limits(u8),
+    Approve,
     Evaluate,
     Settle,
     Restart,
@@ -58,6 +61,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<u8>(), 0..4_u8).prop_map(|(b, h)| Step::Tamper(b, h)),
         1 => (0..5_u8).prop_map(Step::Hold),
         1 => Just(Step::Free),
+        1 => (0..3_u8).prop_map(Step::Limits),
+        1 => Just(Step::Approve),
         4 => Just(Step::Evaluate),
         4 => Just(Step::Settle),
         1 => Just(Step::Restart),
@@ -178,7 +183,26 @@ fn settle(world: &mut World, filter: u8) {
             panic!("{lost:?} lost what they keep");
         }
     });
+    let holders: BTreeSet<_> = world.ledger.bindings().flat_map(|(_, b)| b.subjects.values().map(|g| g.user)).collect();
+    assert_eq!(world.ledger.holders_of_mapping(&world.mapping.key), holders.len());
+    if free && world.limits.is_some() {
+        // whom the budget holds, and nobody else, has more than they are to have; an approval of all that is held lets it go
+        let extra: BTreeSet<_> = world.access().difference(&to_be).cloned().collect();
+        let held: BTreeSet<_> = world.ledger.all_held().map(|(id, name, _)| (id.clone(), name.to_owned())).collect();
+        let is_held = |(ns, role, name): &(String, String, String)| {
+            held.iter().any(|(id, of)| {
+                let there = world.ledger.binding(id).map(|b| b.key.role.name.as_str());
+                id.namespace == *ns && of == name && there == Some(role)
+            })
+        };
+        assert!(extra.iter().all(is_held), "{extra:?} but {held:?}");
+        assert_eq!(world.recorded(), world.access());
+        world.at_rest();
+        world.approve(i64::MAX);
+        world.settle();
+    }
     if free {
+        assert_eq!(world.ledger.all_held().count(), 0);
         assert_eq!(world.access(), to_be);
         assert_eq!(world.recorded(), world.access());
         world.at_rest();
@@ -309,6 +333,11 @@ fn run(steps: &[Step]) {
                 world.circumstances.holds.insert(hold);
             }
             Step::Free => world.circumstances = Circumstances::default(),
+            Step::Limits(n) => {
+                let limits = |removals_per_hour, removal_percent| Limits { removals_per_hour, removal_percent };
+                world.limits = [None, Some(limits(1, 0)), Some(limits(0, 50))][usize::from(*n)];
+            }
+            Step::Approve => world.approve(i64::MAX),
             Step::Evaluate => {
                 world.evaluate();
                 agrees(&world);

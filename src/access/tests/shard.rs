@@ -161,7 +161,7 @@ fn a_crowded_binding_grows_no_further_than_500() {
     let key = super::world::key_of(&world.mapping, "view", "team-a");
     let mut plan = world.plan(&key);
     plan.removals.clear(); // as if they were held
-    let gated = crate::access::gate::gate(plan, &Default::default());
+    let gated = crate::access::gate::gate(plan, &Default::default(), &mut world.budget());
     assert!(matches!(&gated.op, Op::Put { subjects, .. } if subjects.len() == SUBJECTS_MAX));
     assert_eq!(gated.crowded, 200);
     world.settle_with(|w| assert!(sizes(w).iter().all(|n| *n <= SUBJECTS_MAX)));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::world::{World, cluster_role_mapping};
 use crate::access::desired::Live;
 use crate::access::gate::Hold;
+use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Held, Loss, MappingReport, SourceReport, mapping_status, source_status};
 use crate::api::conditions;
@@ -30,6 +31,34 @@ fn world() -> World {
     world.group("okta", "devs", &users);
     world.run();
     world
+}
+
+#[test]
+fn what_waits_for_an_approval_says_how_to_give_it_and_fails_nobodys_upgrade() {
+    let waiting = Tally {
+        removals: 12,
+        newest: 4711,
+    };
+    let of_mapping = status(&world(), |report| {
+        let held = Held {
+            adds: 0,
+            removals: 12,
+            holds: [Hold::Budget].into(),
+        };
+        (report.held, report.waiting) = (Box::leak(Box::new(held)), waiting);
+    });
+    assert_eq!(shown(&of_mapping.conditions), ["Ready=True/Succeeded", "Held=True/BudgetExceeded"]);
+    assert_eq!((of_mapping.held_removals, of_mapping.held_index), (12, Some(4711)));
+    let world = world();
+    let of_source = source(&world, &ScimSourceStatus::default(), |report| (report.waiting, report.mass) = (waiting, Some(30)));
+    assert_eq!((of_source.held_removals, of_source.held_index), (12, Some(4711)));
+    let told = shown(&of_source.conditions);
+    assert_eq!(told, ["Ready=True/Succeeded", "Held=True/BudgetExceeded", "MassDeprovision=True/ManyPeople"]);
+    for conditions in [&of_mapping.conditions, &of_source.conditions] {
+        let message = &conditions[1].message;
+        assert!(message.contains("rolecall.dev/approve: \"4711\"") && message.contains("12 removals"), "{message}");
+    }
+    assert_eq!(status(&world, |_| {}).held_index, None);
 }
 
 type Change = Box<dyn Fn(&mut MappingReport<'_>)>;
@@ -56,6 +85,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
         stalled_sources: &[],
         refused_people: 0,
         held: &held,
+        waiting: Tally::default(),
         holds: &holds,
         failures: &[],
         pending: 0,
@@ -270,6 +300,7 @@ fn the_same_report_gives_the_same_status() {
             stalled_sources: &[],
             refused_people: 0,
             held: &Held::default(),
+            waiting: Tally::default(),
             holds: &BTreeSet::new(),
             failures: &[],
             pending: 0,
@@ -335,6 +366,8 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         conflicts: 0,
         nameless: 0,
         reasons: &[],
+        waiting: Tally::default(),
+        mass: None,
         url: "https://scim.example/scim/v2/okta",
         loss: None,
         unproved: None,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::access::binding::{Observed, SubjectRef};
+use crate::access::budget::Spending;
 use crate::access::desired::{Live, Owner, SourceState, Sources, View};
 use crate::access::diff::{Plan, Removal, diff};
 use crate::access::gate::{Circumstances, Gated, Op, gate};
@@ -22,6 +23,7 @@ use crate::access::shard::Layout;
 use crate::access::targets::{NamespaceInfo, Namespaces, Targets, targets};
 use crate::access::username::Expression;
 use crate::access::usernames::Usernames;
+use crate::api::limits::Limits;
 use crate::api::mapping::{ClusterRoleMapping, RoleMapping};
 use crate::api::names as labels;
 use crate::directory::{self, Directory, Kind};
@@ -69,6 +71,12 @@ pub struct World {
     pub access_index: i64,
     pub journal: Vec<Event>,
     pub circumstances: Circumstances,
+    /// Of the mapping; none: the budget holds nothing.
+    pub limits: Option<Limits>,
+    pub source_limits: BTreeMap<Arc<str>, Limits>,
+    pub spending: Spending,
+    /// Seconds that passed without an event.
+    pub later: i64,
     pub patient: bool,
     pub versions: u64,
 }
@@ -100,6 +108,10 @@ impl World {
             access_index: 0,
             journal: Vec::new(),
             circumstances: Circumstances::default(),
+            limits: None,
+            source_limits: BTreeMap::new(),
+            spending: Spending::default(),
+            later: 0,
             patient: true,
             versions: 0,
         };
@@ -113,7 +125,7 @@ impl World {
     }
 
     pub fn time(&self) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + self.index).expect("a time")
+        Timestamp::from_second(1_700_000_000 + self.index + self.later).expect("a time")
     }
 
     pub fn source(&mut self, name: &str, expression: &str) {
@@ -279,7 +291,7 @@ impl World {
     }
 
     pub fn gated(&self, key: &BindingKey) -> Gated {
-        gate(self.plan(key), &self.circumstances)
+        gate(self.plan(key), &self.circumstances, &mut self.budget())
     }
 
     pub fn record(&mut self, event: Event) {
@@ -294,20 +306,23 @@ impl World {
         }
         let mut usernames: Vec<String> = removals.iter().filter_map(|r| r.subject.username().map(str::to_owned)).collect();
         usernames.sort();
+        let spent = self.spend(id, removals);
         self.record(Event::Removed {
             binding: id.clone(),
             usernames,
             whole,
             why: reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why))),
+            spent,
         });
     }
 
     /// Looks at one binding once, and does what may be done.
     pub fn look(&mut self, key: &BindingKey) -> Option<Written> {
         let plan = self.plan(key);
-        let gated = gate(plan, &self.circumstances);
+        let gated = gate(plan, &self.circumstances, &mut self.budget());
         let id = BindingId::of(key, &self.installation.class);
         self.access_index += 1;
+        self.record_holds(&id, &gated);
         let whole = !self.cluster.contains_key(&id);
         self.removed(&id, &gated.records, whole);
         let op = gated.op;

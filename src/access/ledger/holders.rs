@@ -1,0 +1,53 @@
+//! How many people hold something, by mapping and by source, however many bindings name them.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use uuid::Uuid;
+
+use super::Grantee;
+use crate::access::key::MappingKey;
+
+type Count = OrdMap<Uuid, u32>;
+
+/// For each mapping and source its people, with the number of bindings that name them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holders {
+    by_mapping: OrdMap<MappingKey, Count>,
+    by_source: OrdMap<Arc<str>, Count>,
+}
+
+impl Holders {
+    pub(super) fn hold(&mut self, owner: &MappingKey, grantee: &Grantee) {
+        *self.by_mapping.entry(owner.clone()).or_default().entry(grantee.user).or_default() += 1;
+        let source = grantee.source.as_str().into();
+        *self.by_source.entry(source).or_default().entry(grantee.user).or_default() += 1;
+    }
+
+    pub(super) fn release(&mut self, owner: &MappingKey, grantee: &Grantee) {
+        if self.by_mapping.get_mut(owner).is_some_and(|people| one_less(people, grantee.user)) {
+            self.by_mapping.remove(owner);
+        }
+        let source = grantee.source.as_str();
+        if self.by_source.get_mut(source).is_some_and(|people| one_less(people, grantee.user)) {
+            self.by_source.remove(source);
+        }
+    }
+
+    pub(super) fn of_mapping(&self, owner: &MappingKey) -> usize {
+        self.by_mapping.get(owner).map_or(0, OrdMap::len)
+    }
+
+    pub(super) fn of_source(&self, source: &str) -> usize {
+        self.by_source.get(source).map_or(0, OrdMap::len)
+    }
+}
+
+/// Whether nobody is left.
+fn one_less(people: &mut Count, user: Uuid) -> bool {
+    match people.get_mut(&user) {
+        Some(n) if *n > 1 => *n -= 1,
+        _ => drop(people.remove(&user)),
+    }
+    people.is_empty()
+}

@@ -1,0 +1,265 @@
+//! The budget: what goes beyond the limits waits until somebody approves it, and nothing else does.
+
+use serde_json::json;
+
+use super::world::{World, cluster_role_mapping, key_of, role_mapping, view_of_team_a};
+use crate::access::budget::{Budget, Spending, counts};
+use crate::access::diff::Removal;
+use crate::access::gate::{Gated, Hold, Op};
+use crate::access::ledger::{BindingId, Event, On, reasons};
+use crate::api::limits::Limits;
+
+impl World {
+    pub fn budget(&self) -> Budget<'_> {
+        let limits = self.limits.filter(|_| self.state != "ended" && !self.mapping.expired);
+        Budget::new(&self.ledger, &self.spending, &self.mapping.key, limits, &self.source_limits)
+    }
+
+    /// Counts what is taken away, as the engine does when it sends it; the usernames that cost something.
+    pub fn spend(&mut self, id: &BindingId, removals: &[Removal]) -> Vec<String> {
+        let budget = self.budget();
+        let counted = removals.iter().filter(|removal| counts(removal) && !budget.is_free(id, removal));
+        let counted: Vec<_> = counted.filter_map(|removal| removal.grantee.clone()).collect();
+        let (time, key) = (self.time(), self.mapping.key.clone());
+        for grantee in &counted {
+            self.spending.spend(&key, &grantee.source, grantee.user, time);
+        }
+        let mut names: Vec<String> = counted.into_iter().map(|grantee| grantee.username).collect();
+        names.sort();
+        names
+    }
+
+    /// Records what is held and what is free again, as the engine does.
+    pub fn record_holds(&mut self, id: &BindingId, gated: &Gated) {
+        let new = gated.held_removals.iter().filter(|(removal, hold)| {
+            *hold == Hold::Budget && self.ledger.held(id, &removal.subject.name).is_none()
+        });
+        let why = reasons(new.map(|(removal, _)| (removal.subject.name.as_str(), &removal.why)));
+        let due: Vec<&str> = gated.removals().map(|removal| removal.subject.name.as_str()).collect();
+        let free = self.ledger.held_of(id).filter(|(name, _)| !due.contains(name));
+        let usernames: Vec<String> = free.map(|(name, _)| name.to_owned()).collect();
+        if !why.is_empty() {
+            self.record(Event::Held { binding: id.clone(), why });
+        }
+        if !usernames.is_empty() {
+            self.record(Event::Freed { binding: id.clone(), usernames });
+        }
+    }
+
+    pub fn approve(&mut self, asked: i64) {
+        let on = On::Mapping(self.mapping.key.clone());
+        self.record(Event::Approved { on, asked });
+    }
+
+    fn newest(&self) -> i64 {
+        self.ledger.tally(&On::Mapping(self.mapping.key.clone())).newest
+    }
+
+    fn held(&self) -> usize {
+        let of_mapping = self.ledger.tally(&On::Mapping(self.mapping.key.clone())).removals;
+        assert_eq!(self.ledger.all_held().count(), of_mapping);
+        of_mapping
+    }
+}
+
+const FEW: Limits = Limits {
+    removals_per_hour: 3,
+    removal_percent: 10,
+};
+
+/// So many people in a group, all with access, and limits.
+fn crowd(n: usize, limits: Limits) -> (World, Vec<u32>, u32) {
+    let mut world = World::new(role_mapping("team-a", "devs", view_of_team_a()));
+    world.limits = Some(limits);
+    let all = Limits {
+        removals_per_hour: 0,
+        removal_percent: 100,
+    };
+    world.source_limits = [("okta".into(), all), ("entra".into(), all)].into();
+    let users: Vec<u32> = (0..n).map(|i| world.user("okta", &format!("u{i:03}"))).collect();
+    let group = world.group("okta", "devs", &users);
+    world.run();
+    assert_eq!((world.access().len(), world.ledger.holders_of_source("okta")), (n, n));
+    (world, users, group)
+}
+
+#[test]
+fn one_patch_each_or_all_at_once_it_holds_at_the_limit() {
+    for (n, limits, pass) in [(20, FEW, 3), (60, FEW, 6), (20, Limits::default(), 10), (8, Limits::default(), 8)] {
+        let (mut one_by_one, users, group) = crowd(n, limits);
+        for user in &users {
+            one_by_one.change("okta", group, json!({}), &[], &[*user]);
+            one_by_one.run();
+        }
+        let (mut at_once, users, group) = crowd(n, limits);
+        at_once.change("okta", group, json!({}), &[], &users);
+        at_once.run();
+        for world in [one_by_one, at_once] {
+            assert_eq!((world.access().len(), world.held()), (n - pass, n - pass), "{n} {limits:?}");
+            assert_eq!(world.recorded(), world.access());
+            world.at_rest();
+            // what the ledger tells to the next leader is what this one knows
+            assert_eq!(Spending::of(&world.ledger, world.time()), world.spending);
+        }
+    }
+}
+
+#[test]
+fn whoever_the_provider_disables_or_deletes_leaves_at_once_and_costs_nothing() {
+    let (mut world, users, group) = crowd(20, FEW);
+    world.change("okta", group, json!({}), &[], &users);
+    world.run();
+    assert_eq!(world.access().len(), 17);
+    world.change("okta", users[18], json!({"active": false}), &[], &[]);
+    world.delete("okta", users[19]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (15, 15));
+    world.at_rest();
+    let (mut world, users, group) = crowd(20, FEW);
+    for user in &users[..10] {
+        world.delete("okta", *user);
+    }
+    world.run();
+    world.change("okta", group, json!({}), &[], &users[10..13]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (7, 0));
+    assert_eq!(Spending::of(&world.ledger, world.time()).mass_deprovision(&world.ledger, "okta", FEW), Some(10));
+    assert_eq!(Spending::of(&world.ledger, world.time()).mass_deprovision(&world.ledger, "okta", Limits::default()), None);
+}
+
+#[test]
+fn an_approval_releases_what_was_held_and_nothing_that_came_after_it() {
+    let (mut world, users, group) = crowd(20, FEW);
+    world.change("okta", group, json!({}), &[], &users[..8]);
+    world.run();
+    let shown = world.newest();
+    assert_eq!(world.held(), 5);
+    // a busy directory: more are to go, and one of those that were shown is to stay
+    world.change("okta", group, json!({}), &[users[7]], &users[8..12]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (17, 8));
+    world.approve(shown);
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (13, 4));
+    world.at_rest();
+    // it was no budget that was spent: those three that passed at first are still all
+    assert_eq!(Spending::of(&world.ledger, world.time()), world.spending);
+    // the same number again, or one from the future, approves nothing that is to come
+    world.approve(i64::MAX);
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (9, 0));
+    world.change("okta", group, json!({}), &[], &users[12..14]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (9, 2));
+    // on the source it releases as well
+    let newest = world.ledger.tally(&On::Source("okta".to_owned())).newest;
+    world.record(Event::Approved {
+        on: On::Source("okta".to_owned()),
+        asked: newest,
+    });
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (7, 0));
+}
+
+#[test]
+fn what_is_held_stays_held_however_old_and_the_hour_is_rolling() {
+    let (mut world, users, group) = crowd(20, FEW);
+    world.change("okta", group, json!({}), &[], &users[..5]);
+    world.run();
+    assert_eq!(world.held(), 2);
+    world.later += 3601;
+    let now = world.time();
+    world.spending.forget(now);
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (17, 2), "an hour approves nothing");
+    // others have a new hour
+    world.change("okta", group, json!({}), &[], &users[5..8]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (14, 2));
+    assert_eq!(Spending::of(&world.ledger, world.time()), world.spending);
+    // who comes back and goes again is another matter, and waits for its own approval
+    let before = world.newest();
+    world.change("okta", group, json!({}), &users[3..5], &[]);
+    world.run();
+    assert_eq!(world.held(), 0);
+    world.change("okta", group, json!({}), &[], &users[3..5]);
+    world.run();
+    world.approve(before);
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (14, 2));
+}
+
+#[test]
+fn a_person_counts_once_and_by_source_too() {
+    let spec = json!({"sources": ["okta"], "groups": {"names": ["devs"]}, "grants": [
+        {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"names": ["team-a", "team-b"]}},
+        {"roleRef": {"kind": "ClusterRole", "name": "edit"}, "namespaces": {"names": ["team-a"]}}]});
+    for (of_mapping, of_source, left) in [(FEW, Limits::default(), 7), (Limits::default(), FEW, 7), (FEW, FEW, 7)] {
+        let mut world = World::new(cluster_role_mapping("teams", spec.clone()));
+        let users: Vec<u32> = (0..10).map(|i| world.user("okta", &format!("u{i}"))).collect();
+        let group = world.group("okta", "devs", &users);
+        world.run();
+        assert_eq!((world.access().len(), world.ledger.holders_of_mapping(&world.mapping.key)), (30, 10));
+        world.limits = Some(of_mapping);
+        world.source_limits = [("okta".into(), of_source)].into();
+        world.change("okta", group, json!({}), &[], &users);
+        world.run();
+        let names: std::collections::BTreeSet<_> = world.access().into_iter().map(|(_, _, name)| name).collect();
+        assert_eq!((names.len(), world.access().len()), (left, left * 3), "three lost everything, the others nothing");
+    }
+}
+
+#[test]
+fn every_edit_counts_and_a_move_or_an_end_does_not() {
+    // an edit of the mapping
+    let (mut world, ..) = crowd(20, FEW);
+    world.mapping.groups = crate::access::mapping::GroupSelector::Names(vec!["others".to_owned()]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (17, 17));
+    // of the access policy
+    let (mut world, ..) = crowd(20, FEW);
+    world.policy = Some(crate::access::policy::AccessPolicy::parse("clusterRoles: [edit]\nusernamePrefixes: ['oidc:']\nprotectedNamespaces: []").unwrap());
+    world.run();
+    assert_eq!(world.held(), 17);
+    // the end of the source
+    let (mut world, ..) = crowd(20, FEW);
+    world.sources.insert("okta".into(), crate::access::desired::SourceState::Ended);
+    world.run();
+    assert_eq!(world.held(), 17);
+    // another role in the same place: nobody loses it without getting the other
+    let (mut world, ..) = crowd(20, FEW);
+    world.mapping.grants[0].role.name = "edit".to_owned();
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (20, 0));
+    assert!(world.short().iter().all(|one| one.starts_with("team-a/edit:")));
+    // the mapping's end, as it was said
+    let (mut world, ..) = crowd(20, FEW);
+    world.mapping.expired = true;
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (0, 0));
+    let (mut world, ..) = crowd(20, FEW);
+    world.state = "ended";
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (0, 0));
+    // what is held goes with the mapping
+    let (mut world, users, group) = crowd(20, FEW);
+    world.change("okta", group, json!({}), &[], &users);
+    world.run();
+    world.state = "ended";
+    world.settle();
+    assert_eq!((world.access().len(), world.held()), (0, 0));
+    assert_eq!(world.ledger.all_held().count(), 0);
+}
+
+#[test]
+fn somebody_elses_hand_is_not_counted() {
+    let (mut world, users, group) = crowd(20, FEW);
+    world.tamper(|binding| binding.subjects.truncate(5));
+    world.evaluate();
+    let key = key_of(&world.mapping, "view", "team-a");
+    assert!(matches!(world.gated(&key).op, Op::Put { .. }), "they come back");
+    world.settle();
+    world.change("okta", group, json!({}), &[], &users[..3]);
+    world.run();
+    assert_eq!((world.access().len(), world.held()), (17, 0));
+}
