@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::diff::{Class, Removal};
 use super::gate::Hold;
 use super::key::MappingKey;
-use super::ledger::{BindingId, Grantee, Ledger};
+use super::ledger::{BindingId, Grantee, Ledger, People};
 use super::why::Cause;
 use crate::api::limits::Limits;
 
@@ -20,12 +20,6 @@ pub const WINDOW: Duration = Duration::from_secs(3600);
 /// Since when a removal counts, at that time.
 pub fn since(now: Timestamp) -> Timestamp {
     now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN)
-}
-
-/// Whether a removal is one that the budget counts: not what the provider said of the person, not what something else of the mapping replaces, not a
-/// subject that nobody recorded, and not what was gone already by somebody else's hand.
-pub fn counts(removal: &Removal) -> bool {
-    removal.class == Class::Other && removal.grantee.is_some() && !matches!(removal.why.cause, Cause::Vanished | Cause::NamespaceGone)
 }
 
 /// Who lost something within the hour, and when last.
@@ -49,6 +43,11 @@ impl Spent {
             self.by_time.remove(&(at, user));
             self.people.remove(&user);
         }
+    }
+
+    /// How many people they are together with those who hold something now.
+    fn or(&self, holders: People<'_>) -> usize {
+        holders.len() + self.people.keys().filter(|user| !holders.contains(user)).count()
     }
 
     /// How many people.
@@ -98,7 +97,12 @@ impl Spending {
     /// Forgets what is an hour old.
     pub fn forget(&mut self, now: Timestamp) {
         let until = since(now);
-        for spent in self.mappings.values_mut().chain(self.sources.values_mut()).chain(self.said.values_mut()) {
+        for spent in self
+            .mappings
+            .values_mut()
+            .chain(self.sources.values_mut())
+            .chain(self.said.values_mut())
+        {
             spent.forget(until);
         }
         self.mappings.retain(|_, spent| !spent.is_empty());
@@ -108,8 +112,8 @@ impl Spending {
 
     /// How many people of a source its provider disabled or deleted within the hour, if that is more than its limits: `MassDeprovision`.
     pub fn mass_deprovision(&self, ledger: &Ledger, source: &str, limits: Limits) -> Option<usize> {
-        let said = self.said.get(source)?.len();
-        (said > limits.allowed(ledger.holders_of_source(source) + said)).then_some(said)
+        let said = self.said.get(source)?;
+        (said.len() > limits.allowed(said.or(ledger.holders_of_source(source)))).then_some(said.len())
     }
 }
 
@@ -123,6 +127,8 @@ pub struct Budget<'a> {
     sources: &'a BTreeMap<Arc<str>, Limits>,
     taken: BTreeSet<Uuid>,
     taken_of: BTreeMap<String, BTreeSet<Uuid>>,
+    people: Option<usize>,
+    people_of: BTreeMap<String, usize>,
 }
 
 impl<'a> Budget<'a> {
@@ -143,13 +149,20 @@ impl<'a> Budget<'a> {
             sources,
             taken: BTreeSet::new(),
             taken_of: BTreeMap::new(),
+            people: None,
+            people_of: BTreeMap::new(),
         }
     }
 
-    /// Whether this removal waits. What was held stays held until it is approved, however old: an hour that passes approves nothing.
-    pub fn hold(&mut self, id: &BindingId, removal: &Removal) -> Option<Hold> {
+    /// Whether this removal, by which somebody loses something, waits; if it passes, whether it is counted. What was held stays held until it is
+    /// approved, however old: an hour that passes approves nothing.
+    pub fn hold(&mut self, id: &BindingId, removal: &mut Removal) -> Option<Hold> {
         let limits = self.limits?;
-        let grantee = removal.grantee.as_ref().filter(|_| counts(removal))?;
+        // nor what the provider said of the person, nor a subject that nobody recorded
+        let grantee = removal
+            .grantee
+            .as_ref()
+            .filter(|_| matches!(removal.class, Class::Other | Class::Replaced))?;
         if let Some(held) = self.ledger.held(id, &grantee.username) {
             return (held.index > self.ledger.approved(self.owner, &grantee.source)).then_some(Hold::Budget);
         }
@@ -163,41 +176,64 @@ impl<'a> Budget<'a> {
         if !counted(self.spending.sources.get(grantee.source.as_str())) {
             self.taken_of.entry(grantee.source.clone()).or_default().insert(grantee.user);
         }
+        removal.counted = true;
         None
     }
 
-    /// Whether a removal that passed is one that a human approved: it is not counted.
-    pub fn is_free(&self, id: &BindingId, removal: &Removal) -> bool {
-        self.limits.is_none() || removal.grantee.as_ref().is_some_and(|g| self.ledger.held(id, &g.username).is_some())
+    /// Whether what is found gone is counted: a removal of ours that was not recorded before is.
+    pub fn count(&self, id: &BindingId, removal: &mut Removal) {
+        let by_others = matches!(removal.why.cause, Cause::Vanished | Cause::NamespaceGone);
+        let held = |grantee: &Grantee| self.ledger.held(id, &grantee.username).is_some();
+        let known = removal.grantee.as_ref().is_some_and(|grantee| !held(grantee));
+        removal.counted = self.limits.is_some() && known && removal.class == Class::Other && !by_others;
     }
 
-    fn fits(&self, limits: Limits, grantee: &Grantee) -> bool {
+    fn fits(&mut self, limits: Limits, grantee: &Grantee) -> bool {
         let source = self.sources.get(grantee.source.as_str()).copied().unwrap_or_default();
-        let none = BTreeSet::new();
+        let (spent, ledger, owner) = (self.spending.mappings.get(self.owner), self.ledger, self.owner);
+        // what does not change while one looks is counted once
+        let people = *self.people.get_or_insert_with(|| all(spent, ledger.holders_of_mapping(owner)));
         let of_mapping = Account {
-            spent: self.spending.mappings.get(self.owner),
-            taken: &self.taken,
-            holders: self.ledger.holders_of_mapping(self.owner),
+            spent,
+            taken: Some(&self.taken),
+            allowed: limits.allowed(people),
         };
+        if !of_mapping.fits(grantee.user) {
+            return false;
+        }
+        let spent = self.spending.sources.get(grantee.source.as_str());
+        let people = match self.people_of.get(&grantee.source) {
+            Some(people) => *people,
+            None => all(spent, ledger.holders_of_source(&grantee.source)),
+        };
+        self.people_of.insert(grantee.source.clone(), people);
         let of_source = Account {
-            spent: self.spending.sources.get(grantee.source.as_str()),
-            taken: self.taken_of.get(&grantee.source).unwrap_or(&none),
-            holders: self.ledger.holders_of_source(&grantee.source),
+            spent,
+            taken: self.taken_of.get(&grantee.source),
+            allowed: source.allowed(people),
         };
-        of_mapping.fits(limits, grantee.user) && of_source.fits(source, grantee.user)
+        of_source.fits(grantee.user)
     }
+}
+
+/// Those who hold something, and those who lost it within the hour.
+fn all(spent: Option<&Spent>, holders: People<'_>) -> usize {
+    spent.map_or(holders.len(), |spent| spent.or(holders))
 }
 
 struct Account<'a> {
     spent: Option<&'a Spent>,
-    taken: &'a BTreeSet<Uuid>,
-    holders: usize,
+    taken: Option<&'a BTreeSet<Uuid>>,
+    allowed: usize,
 }
 
 impl Account<'_> {
-    fn fits(&self, limits: Limits, user: Uuid) -> bool {
-        let (counted, spent) = self.spent.map_or((false, 0), |spent| (spent.people.contains_key(&user), spent.len()));
+    fn fits(&self, user: Uuid) -> bool {
+        let (counted, spent) = self
+            .spent
+            .map_or((false, 0), |spent| (spent.people.contains_key(&user), spent.len()));
+        let (taken, now) = self.taken.map_or((false, 0), |taken| (taken.contains(&user), taken.len()));
         // once a person, however many roles they lose
-        counted || self.taken.contains(&user) || spent + self.taken.len() < limits.allowed(self.holders + spent)
+        counted || taken || spent + now < self.allowed
     }
 }

@@ -36,6 +36,8 @@ pub enum Replacement {
     Elsewhere {
         /// The removal waits.
         pending: bool,
+        /// They hold the person already: nothing is lost.
+        stands: bool,
     },
 }
 
@@ -63,6 +65,8 @@ pub struct Removal {
     pub why: Why,
     /// By what it is replaced.
     pub replacement: Replacement,
+    /// The budget counts it: said by the gate when it lets it pass.
+    pub counted: bool,
 }
 
 /// The binding as it was seen, which every write is bound to.
@@ -263,6 +267,7 @@ impl Judge<'_, '_> {
                     class,
                     why,
                     replacement,
+                    counted: false,
                 });
             }
         }
@@ -279,6 +284,7 @@ impl Judge<'_, '_> {
             class: Class::Foreign,
             why: self.view.why("", None, Cause::Foreign),
             replacement: Replacement::None,
+            counted: false,
         })
     }
 
@@ -290,6 +296,7 @@ impl Judge<'_, '_> {
             class,
             why,
             replacement,
+            counted: false,
         })
     }
 
@@ -401,6 +408,7 @@ impl Judge<'_, '_> {
             (true, _) => Replacement::Here,
             (false, true) => Replacement::Elsewhere {
                 pending: pending && self.patient,
+                stands: !pending,
             },
             (false, false) => Replacement::None,
         }

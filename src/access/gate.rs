@@ -61,10 +61,9 @@ impl Hold {
             (Self::DirectoryUnproved, _) => false,
             (_, Column::Said) | (Self::PolicyMissing, Column::Other) | (Self::Budget, Column::Grant) => true,
             (_, Column::Grant) => false,
-            (
-                Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget | Self::AccessJournalLost,
-                Column::Other,
-            ) => false,
+            (Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget | Self::AccessJournalLost, Column::Other) => {
+                false
+            }
         }
     }
 
@@ -128,11 +127,11 @@ impl Circumstances {
         now
     }
 
-    /// What holds a removal: the circumstances, then the budget.
-    pub fn hold_removal(&self, id: &BindingId, removal: &Removal, budget: &mut Budget<'_>) -> Option<Hold> {
+    /// What holds a removal: the circumstances, then the budget. `lost`: nothing replaces it, or not yet.
+    pub fn hold_removal(&self, id: &BindingId, removal: &mut Removal, lost: bool, budget: &mut Budget<'_>) -> Option<Hold> {
         let source = removal.grantee.as_ref().map(|grantee| grantee.source.as_str());
         let hold = self.hold(removal.class.column(), source);
-        hold.or_else(|| budget.hold(id, removal))
+        if hold.is_none() && lost { budget.hold(id, removal) } else { hold }
     }
 
     /// What holds an operation on a person of that source (none for a subject that nobody recorded).
@@ -265,8 +264,13 @@ pub fn gate(plan: Plan, now: &Circumstances, budget: &mut Budget<'_>) -> Gated {
         }
     }
     let mut removals = Vec::new();
-    for removal in plan.removals {
-        match now.hold_removal(&plan.id, &removal, budget) {
+    for mut removal in plan.removals {
+        let lost = match removal.replacement {
+            Replacement::None => true,
+            Replacement::Elsewhere { pending, stands } => !pending && !stands,
+            Replacement::Here => !plan.patient && !adds.iter().any(|add| is_of(&removal, add)),
+        };
+        match now.hold_removal(&plan.id, &mut removal, lost, budget) {
             None => removals.push(removal),
             Some(hold) => gated.held_removals.push((removal, hold)),
         }
@@ -274,6 +278,7 @@ pub fn gate(plan: Plan, now: &Circumstances, budget: &mut Budget<'_>) -> Gated {
     // a record is no removal, but while a journal is not as it should be, nothing is concluded from it
     if !now.holds.contains(&Hold::DirectoryUnproved) && !now.holds.contains(&Hold::AccessJournalLost) {
         gated.records = plan.records;
+        gated.records.iter_mut().for_each(|removal| budget.count(&plan.id, removal));
     }
     match plan.base {
         None => create(&mut gated, adds),
@@ -317,7 +322,7 @@ fn change(gated: &mut Gated, base: Base, changes: Changes) {
     let (mut now, mut with_adds, mut waits) = (Vec::new(), Vec::new(), false);
     for removal in removals {
         match removal.replacement {
-            Replacement::Elsewhere { pending: true } => waits = true,
+            Replacement::Elsewhere { pending: true, .. } => waits = true,
             Replacement::Here if adds.iter().any(|add| is_of(&removal, add)) => with_adds.push(removal),
             // what replaces it is held: it waits no longer than for any other
             Replacement::Here if changes.patient => waits = true,
@@ -432,6 +437,7 @@ pub fn deletion_instead(op: &Op, before: &Plan) -> Option<Op> {
             class: Class::Replaced,
             why,
             replacement: Replacement::Here,
+            counted: false,
         });
     }
     Some(Op::Delete {

@@ -49,7 +49,10 @@ mod tests {
 
     #[test]
     fn both_have_to_be_exceeded() {
-        let limits = |removals_per_hour, removal_percent| Limits { removals_per_hour, removal_percent };
+        let limits = |removals_per_hour, removal_percent| Limits {
+            removals_per_hour,
+            removal_percent,
+        };
         let table = [
             (Limits::default(), 0, 10),
             (Limits::default(), 99, 10),

@@ -1,19 +1,24 @@
-//! The plugin `kubectl-rolecall`: its arguments and verbs. It reads with the caller's own rights and writes nothing. What it prints is computed in
-//! `status` and `plan` and laid out in `text`, without a client; `read` is the only edge.
+//! The plugin `kubectl-rolecall`: its arguments and verbs, with the caller's own rights. What it prints is computed in `status`, `plan` and `holds` and laid
+//! out in `text`, without a client; `read` reads, and `write` writes the one thing that it ever does, an approval.
 
+mod holds;
 mod plan;
 mod read;
 mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use kube::Client;
 use serde::Serialize;
 
+use crate::access::ledger::On;
+use holds::Holds;
 pub use read::Error;
 
 /// Who has which access by Rolecall, and from where.
@@ -39,6 +44,34 @@ enum Verb {
     /// --access-policy), and `list` on Namespaces, RoleBindings, ScimSources and the mappings. The exit code is 0 when nothing would change, 1 when
     /// something would, 2 when it cannot be said.
     Plan(PlanArgs),
+    /// The removals that wait for an approval, because more people would lose access within an hour than `spec.limits` allow: whose, and why.
+    ///
+    /// It needs `get` on journals and segments in Rolecall's own namespace.
+    Holds(HoldsArgs),
+    /// Releases what waits of a mapping, or of a source's people: shows it, asks, and writes the annotation `rolecall.dev/approve`.
+    ///
+    /// What comes to wait after that is not released. It needs what `holds` needs, `patch` on the object, and the verb `approve` on it (the chart's
+    /// ClusterRole `<release>-approver`).
+    Approve(ApproveArgs),
+}
+
+#[derive(Args)]
+struct HoldsArgs {
+    /// Mappings or sources: `ClusterRoleMapping/<name>`, `RoleMapping/<name>`, `RoleMapping/<namespace>/<name>`, `ScimSource/<name>`; none: everything.
+    objects: Vec<String>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Args)]
+struct ApproveArgs {
+    /// The mapping or source, as for `holds`.
+    object: String,
+    /// Asks nobody.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 #[derive(Args)]
@@ -94,7 +127,7 @@ impl Cli {
     /// The exit code of an error: a plan has its own, as 1 is one of its answers.
     pub fn failure(&self) -> u8 {
         match self.verb {
-            Verb::Status(_) => 1,
+            Verb::Status(_) | Verb::Holds(_) | Verb::Approve(_) => 1,
             Verb::Plan(_) => 2,
         }
     }
@@ -114,6 +147,12 @@ pub async fn run(cli: Cli) -> Result<Said, Error> {
             let text = reading.output.print(&report, || text::render(&report, now))?;
             Ok(Said { text, code: 0 })
         }
+        Verb::Holds(args) => {
+            let (_, holds) = held(&args.objects, &args.reading).await?;
+            let text = args.reading.output.print(&holds, || text::holds(&holds))?;
+            Ok(Said { text, code: 0 })
+        }
+        Verb::Approve(args) => approve(args).await,
         Verb::Plan(args) => {
             let client = read::connect(args.reading.context.as_deref()).await?;
             let namespace = args
@@ -146,6 +185,36 @@ pub async fn run(cli: Cli) -> Result<Said, Error> {
             Ok(Said { text, code })
         }
     }
+}
+
+/// What waits of these objects.
+async fn held(objects: &[String], reading: &Reading) -> Result<(Client, Holds), Error> {
+    let client = read::connect(reading.context.as_deref()).await?;
+    let namespace = reading.namespace.as_deref().unwrap_or(client.default_namespace());
+    let asked: Result<Vec<On>, String> = objects.iter().map(|name| holds::on(name, namespace)).collect();
+    let asked = asked.map_err(Error::Plan)?;
+    let world = read::world(&client, reading.scope(), &reading.system_namespace).await?;
+    let holds = holds::holds(&world, &asked).map_err(Error::Plan)?;
+    Ok((client, holds))
+}
+
+async fn approve(args: ApproveArgs) -> Result<Said, Error> {
+    let (client, holds) = held(std::slice::from_ref(&args.object), &args.reading).await?;
+    let namespace = args.reading.namespace.as_deref().unwrap_or(client.default_namespace());
+    let on = holds::on(&args.object, namespace).map_err(Error::Plan)?;
+    let said = |text: String| Ok(Said { text, code: 0 });
+    let Some(newest) = holds.newest() else {
+        return said(text::holds(&holds));
+    };
+    if !args.yes && !read::confirm(&format!("{}\nRelease all of this? [y/N] ", text::holds(&holds)))? {
+        return said("Nothing is released.".to_owned());
+    }
+    write::approve(&client, &on, newest).await?;
+    let n = holds.removals.len();
+    said(format!(
+        "{} approved, up to record {newest}.",
+        text::several(i64::try_from(n).unwrap_or(i64::MAX), "removal", "removals")
+    ))
 }
 
 impl Reading {

@@ -9,14 +9,16 @@ use kube::ResourceExt;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::holds::on;
 use super::read::World;
 use super::status::known;
 use crate::access::binding::{Observed, SubjectRef};
+use crate::access::budget::{Budget, Spending};
 use crate::access::desired::{Live, Owner, SourceState, Sources, View};
-use crate::access::diff::diff;
+use crate::access::diff::{Replacement, diff};
 use crate::access::gate::{Circumstances, Column, Hold};
-use crate::access::key::{BindingKey, MappingKey};
-use crate::access::ledger::Ledger;
+use crate::access::key::{BindingKey, MappingKey, MappingKind};
+use crate::access::ledger::{BindingId, Ledger, On};
 use crate::access::mapping::Mapping;
 use crate::access::names::{self, Installation};
 use crate::access::people::People;
@@ -127,23 +129,15 @@ pub fn named(world: &World, names: &[String], namespace: &str) -> Result<Vec<Ask
     names
         .iter()
         .map(|name| {
-            let parts: Vec<&str> = name.split('/').collect();
-            let kind = parts[0].to_ascii_lowercase();
-            let (namespaced, cluster) = (
-                ["rolemapping", "rolemappings", "rmap"],
-                ["clusterrolemapping", "clusterrolemappings", "crmap"],
-            );
-            let found = match parts.as_slice() {
-                [_, name] if cluster.contains(&kind.as_str()) => world
-                    .cluster_role_mappings
-                    .iter()
-                    .find(|object| object.name_any() == *name)
-                    .map(of_cluster),
-                [_, name] if namespaced.contains(&kind.as_str()) => mapping_of(world, namespace, name).map(of_namespace),
-                [_, namespace, name] if namespaced.contains(&kind.as_str()) => mapping_of(world, namespace, name).map(of_namespace),
-                _ => {
+            let found = match on(name, namespace)? {
+                On::Mapping(key) if key.kind == MappingKind::ClusterRoleMapping => {
+                    let mut all = world.cluster_role_mappings.iter();
+                    all.find(|object| object.name_any() == key.name).map(of_cluster)
+                }
+                On::Mapping(key) => mapping_of(world, &key.namespace, &key.name).map(of_namespace),
+                On::Source(_) => {
                     return Err(format!(
-                        "{name:?} is no mapping's name: ClusterRoleMapping/<name> or RoleMapping/<namespace>/<name>"
+                        "{name} is no mapping: ClusterRoleMapping/<name> or RoleMapping/<namespace>/<name>"
                     ));
                 }
             };
@@ -292,7 +286,15 @@ impl<'a> Ground<'a> {
             ledger: self.ledger,
             installation: &self.installation,
         };
-        let now = Circumstances::asked_for(Some(&mapping), self.sources.values().flatten());
+        let holds = Circumstances::asked_for(Some(&mapping), self.sources.values().flatten());
+        let spending = Spending::of(self.ledger, now);
+        let limits = self
+            .sources
+            .iter()
+            .filter_map(|(name, source)| Some((name.clone(), source.as_ref().ok()?.limits)));
+        let source_limits = limits.collect();
+        let of_mapping = (!mapping.expired).then_some(mapping.limits);
+        let mut budget = Budget::new(self.ledger, &spending, &mapping.key, of_mapping, &source_limits);
         let by_name: BTreeMap<(&str, &str), &Observed> =
             self.observed.iter().map(|o| ((o.namespace.as_str(), o.name.as_str()), o)).collect();
         let look = |key: &BindingKey| {
@@ -305,6 +307,7 @@ impl<'a> Ground<'a> {
         for key in view.keys(seen.keys().cloned()) {
             let found = diff(&view, &key, &look, false);
             plan.refusals.extend(found.conflict.iter().map(ToString::to_string));
+            let id = BindingId::of(&key, &self.installation.class);
             let place = |subject: &SubjectRef| Place {
                 namespace: key.namespace.clone(),
                 role: format!("{}/{}", key.role.kind.as_str(), key.role.name),
@@ -319,13 +322,13 @@ impl<'a> Ground<'a> {
                 .filter(|subject| !leaves.contains(subject));
             keeps.extend(stays.map(place));
             for add in found.adds {
-                let waits = now.hold(Column::Grant, Some(&add.grantee.source)).map(Hold::reason);
+                let waits = holds.hold(Column::Grant, Some(&add.grantee.source)).map(Hold::reason);
                 let reason = (add.why.to_string(), waits, Some(add.grantee.user));
                 comes.insert(place(&SubjectRef::user(&add.grantee.username)), reason);
             }
-            for removal in found.removals {
-                let source = removal.grantee.as_ref().map(|grantee| grantee.source.as_str());
-                let waits = now.hold(removal.class.column(), source).map(Hold::reason);
+            for mut removal in found.removals {
+                let lost = removal.replacement == Replacement::None;
+                let waits = holds.hold_removal(&id, &mut removal, lost, &mut budget).map(Hold::reason);
                 let user = removal.grantee.as_ref().map(|grantee| grantee.user);
                 goes.insert(place(&removal.subject), (removal.why.to_string(), waits, user));
             }

@@ -75,6 +75,12 @@ pub enum Error {
     /// The API server does not answer, or does not know our kinds.
     #[error("{0} cannot be read")]
     Read(&'static str, #[source] Box<kube::Error>),
+    /// The API server refuses an approval.
+    #[error("the approval was not written")]
+    Write(#[source] Box<kube::Error>),
+    /// Nobody is there to answer.
+    #[error("cannot ask: {0}; with --yes nobody is asked")]
+    Ask(&'static str),
     /// What a plan is made from is not all there.
     #[error("{0}")]
     Plan(String),
@@ -86,6 +92,21 @@ pub enum Error {
 /// A client of that context of the kubeconfig.
 pub async fn connect(context: Option<&str>) -> Result<Client, Error> {
     client::connect(context).await.map_err(Error::Client)
+}
+
+/// Asks on the terminal; anything but yes is no.
+pub fn confirm(question: &str) -> Result<bool, Error> {
+    use std::io::{IsTerminal as _, Write as _};
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Ask("standard input is no terminal"));
+    }
+    let mut out = std::io::stderr().lock();
+    let mut answer = String::new();
+    let asked = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    asked
+        .and_then(|()| std::io::stdin().read_line(&mut answer))
+        .map_err(|_| Error::Ask("the terminal is gone"))?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Reads everything at once.

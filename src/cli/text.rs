@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use super::holds::Holds;
 use super::plan::Plan;
 use super::status::{ConditionView, GrantView, GroupView, MappingView, Report, SourceView};
 use crate::access::policy::is_invisible;
@@ -82,6 +83,37 @@ pub fn plan(plan: &Plan) -> String {
         say(0, "No mappings.");
     }
     plan.notes.iter().for_each(|note| say(0, &format!("Note: {note}.")));
+    out
+}
+
+/// What waits for an approval, as text.
+pub fn holds(holds: &Holds) -> String {
+    let mut out = String::new();
+    let mut say = |indent: usize, text: &str| line(&mut out, indent, &printable(text));
+    let mut shown = None;
+    for held in &holds.removals {
+        if shown != Some(&held.mapping) {
+            shown = Some(&held.mapping);
+            say(0, &held.mapping.to_string());
+        }
+        let since = held.since.strftime("%Y-%m-%dT%H:%M:%SZ");
+        say(
+            2,
+            &format!(
+                "-  {}  {}  {}  (record {}, since {since})",
+                held.name, held.role, held.namespace, held.record
+            ),
+        );
+        say(5, &held.why);
+    }
+    match holds.newest() {
+        None => say(0, "Nothing waits for an approval."),
+        Some(newest) => say(
+            0,
+            &format!("kubectl rolecall approve releases what is shown, up to record {newest}."),
+        ),
+    }
+    holds.notes.iter().for_each(|note| say(0, &format!("Note: {note}.")));
     out
 }
 
@@ -233,7 +265,8 @@ fn some(items: impl Iterator<Item = String>, all: usize, shown: usize) -> String
     text
 }
 
-fn several(n: i64, one: &str, many: &str) -> String {
+/// `1 person`, `2 people`.
+pub fn several(n: i64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 

@@ -8,12 +8,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::engine::Engine;
-use crate::access::budget::{Budget, counts};
-use crate::access::diff::Removal;
+use crate::access::budget::Budget;
+use crate::access::diff::{Class, Removal};
 use crate::access::gate::{Gated, Hold};
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Event as Record, Ledger, On, reasons};
-use crate::access::why::Cause;
 use crate::api::limits::Limits;
 use crate::api::names;
 
@@ -25,9 +24,7 @@ impl Engine {
 
     /// None for a mapping whose end was said: its deletion, or its `notAfter`.
     fn limits(&self, key: &MappingKey) -> Option<Limits> {
-        let Some(owner) = self.owners.get(key).filter(|owner| !owner.ended) else {
-            return None;
-        };
+        let owner = self.owners.get(key).filter(|owner| !owner.ended)?;
         match &owner.mapping {
             Some(mapping) if mapping.expired => None,
             Some(mapping) => Some(mapping.limits),
@@ -35,22 +32,14 @@ impl Engine {
         }
     }
 
-    /// Of these, the usernames that the budget counts.
-    pub(super) fn counted(&self, key: &BindingKey, removals: &[Removal]) -> BTreeSet<String> {
-        let ledger = self.access.snapshot();
-        let (budget, id) = (self.budget(&ledger.state, &key.owner), self.id_of(key));
-        let counted = removals.iter().filter(|removal| counts(removal) && !budget.is_free(&id, removal));
-        counted.filter_map(|removal| removal.subject.username()).map(str::to_owned).collect()
-    }
-
     /// These removals are being made: what they cost is not there any more, whether or not they are recorded yet.
-    pub(super) fn spend(&mut self, key: &BindingKey, removals: &[Removal]) {
-        let (counted, now) = (self.counted(key, removals), Timestamp::now());
+    pub(super) fn spend(&mut self, owner: &MappingKey, removals: &[Removal]) {
+        let now = Timestamp::now();
         for removal in removals {
             let Some(grantee) = &removal.grantee else { continue };
-            if counted.contains(&grantee.username) {
-                self.spending.spend(&key.owner, &grantee.source, grantee.user, now);
-            } else if matches!(removal.why.cause, Cause::Disabled(_) | Cause::Deleted(_)) {
+            if removal.counted {
+                self.spending.spend(owner, &grantee.source, grantee.user, now);
+            } else if removal.class == Class::Said {
                 self.spending.said(&grantee.source, grantee.user, now);
             }
         }
@@ -62,7 +51,12 @@ impl Engine {
             return;
         }
         let (ledger, id) = (self.access.snapshot(), self.id_of(key));
-        let known = |username: &str| ledger.state.binding(&id).is_some_and(|binding| binding.subjects.contains_key(username));
+        let known = |username: &str| {
+            ledger
+                .state
+                .binding(&id)
+                .is_some_and(|binding| binding.subjects.contains_key(username))
+        };
         let new = gated.held_removals.iter().filter(|(removal, hold)| {
             let name = removal.subject.name.as_str();
             *hold == Hold::Budget && known(name) && ledger.state.held(&id, name).is_none()
@@ -104,7 +98,11 @@ impl Engine {
         }
         for name in self.sources.keys() {
             let source = self.world.sources.get(name);
-            found.extend(source.and_then(|s| asked(s.annotations())).map(|asked| (On::Source(name.to_string()), asked)));
+            found.extend(
+                source
+                    .and_then(|s| asked(s.annotations()))
+                    .map(|asked| (On::Source(name.to_string()), asked)),
+            );
         }
         for (on, asked) in found {
             if ledger.state.approval(&on).asked == asked {
@@ -124,7 +122,11 @@ impl Engine {
             On::Mapping(mapping) => key == mapping,
             On::Source(_) => true,
         };
-        let held = self.owners.iter().filter(|(key, _)| concerned(key)).flat_map(|(_, owner)| owner.held.keys());
+        let held = self
+            .owners
+            .iter()
+            .filter(|(key, _)| concerned(key))
+            .flat_map(|(_, owner)| owner.held.keys());
         let keys: Vec<BindingKey> = held.cloned().collect();
         keys.into_iter().for_each(|key| self.queue.add(key));
         self.statuses_soon();

@@ -231,7 +231,9 @@ impl Engine {
             nameless: self.usernames.nameless(name),
             reasons: &self.usernames.reasons(name),
             waiting: ledger.state.tally(&On::Source(name.to_owned())),
-            mass: self.spending.mass_deprovision(&ledger.state, name, object.spec.limits.unwrap_or_default()),
+            mass: self
+                .spending
+                .mass_deprovision(&ledger.state, name, object.spec.limits.unwrap_or_default()),
             url: &url,
             loss: loss.as_ref(),
             unproved: None,

@@ -101,10 +101,9 @@ impl Engine {
         let owner = self.owners.get(&key.owner);
         // What replaces it was refused or is held: then nobody waits for it.
         let hopeless = owner.is_some_and(|o| {
-            o.failing
-                .keys()
-                .chain(o.held.keys())
-                .any(|k| k.namespace == key.namespace && k != key)
+            // who would go and is held is no reason to wait for nobody
+            let held = o.held.iter().filter(|(_, held)| held.adds > 0).map(|(k, _)| k);
+            o.failing.keys().chain(held).any(|k| k.namespace == key.namespace && k != key)
         });
         let patient = !hopeless && self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
         self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient))
@@ -299,7 +298,9 @@ impl Engine {
             .collect();
         usernames.sort_unstable();
         usernames.dedup();
-        let spent: Vec<String> = self.counted(key, removals).into_iter().collect();
+        let counted = removals.iter().filter(|removal| removal.counted);
+        let mut spent: Vec<String> = counted.filter_map(|r| r.subject.username()).map(str::to_owned).collect();
+        spent.sort_unstable();
         let why = reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why)));
         if whole || !usernames.is_empty() || !why.is_empty() {
             self.recorder.now(Record::Removed {
@@ -336,7 +337,7 @@ impl Engine {
 
     pub(super) fn send(&mut self, key: BindingKey, verb: Verb, purpose: Purpose) {
         if let Purpose::Remove(removals) = &purpose {
-            self.spend(&key, removals);
+            self.spend(&key.owner, removals);
         }
         self.queue.begin(&key);
         let id = self.id_of(&key);

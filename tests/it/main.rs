@@ -2,6 +2,7 @@
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
 mod at_rest;
+mod budget;
 mod chart;
 mod client;
 mod cluster;

@@ -17,6 +17,27 @@ pub struct Holders {
     by_source: OrdMap<Arc<str>, Count>,
 }
 
+/// The people of one mapping or source who hold something.
+#[derive(Clone, Copy, Debug)]
+pub struct People<'a>(Option<&'a Count>);
+
+impl People<'_> {
+    /// How many.
+    pub fn len(self) -> usize {
+        self.0.map_or(0, OrdMap::len)
+    }
+
+    /// Whether nobody does.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this person is one of them.
+    pub fn contains(self, user: &Uuid) -> bool {
+        self.0.is_some_and(|people| people.contains_key(user))
+    }
+}
+
 impl Holders {
     pub(super) fn hold(&mut self, owner: &MappingKey, grantee: &Grantee) {
         *self.by_mapping.entry(owner.clone()).or_default().entry(grantee.user).or_default() += 1;
@@ -34,12 +55,12 @@ impl Holders {
         }
     }
 
-    pub(super) fn of_mapping(&self, owner: &MappingKey) -> usize {
-        self.by_mapping.get(owner).map_or(0, OrdMap::len)
+    pub(super) fn of_mapping(&self, owner: &MappingKey) -> People<'_> {
+        People(self.by_mapping.get(owner))
     }
 
-    pub(super) fn of_source(&self, source: &str) -> usize {
-        self.by_source.get(source).map_or(0, OrdMap::len)
+    pub(super) fn of_source(&self, source: &str) -> People<'_> {
+        People(self.by_source.get(source))
     }
 }
 

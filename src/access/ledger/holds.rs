@@ -104,7 +104,11 @@ impl Holds {
     }
 
     pub(super) fn of_binding(&self, binding: &BindingId) -> impl Iterator<Item = (&str, &Held)> {
-        self.held.get(binding).into_iter().flatten().map(|(username, held)| (&**username, held))
+        self.held
+            .get(binding)
+            .into_iter()
+            .flatten()
+            .map(|(username, held)| (&**username, held))
     }
 
     pub(super) fn get(&self, binding: &BindingId, username: &str) -> Option<&Held> {

@@ -20,6 +20,7 @@ use holders::Holders;
 use holds::Holds;
 
 pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
+pub use holders::People;
 pub use holds::{Approval, Held, On, Tally};
 
 /// What was granted, and what is under way. A clone costs nothing.
@@ -374,13 +375,13 @@ impl Ledger {
         self.recent.iter()
     }
 
-    /// How many people hold something by a mapping.
-    pub fn holders_of_mapping(&self, owner: &MappingKey) -> usize {
+    /// The people who hold something by a mapping.
+    pub fn holders_of_mapping(&self, owner: &MappingKey) -> People<'_> {
         self.holders.of_mapping(owner)
     }
 
-    /// How many people of a source hold something.
-    pub fn holders_of_source(&self, source: &str) -> usize {
+    /// The people of a source who hold something.
+    pub fn holders_of_source(&self, source: &str) -> People<'_> {
         self.holders.of_source(source)
     }
 

@@ -243,13 +243,11 @@ fn a_changed_role_leaves_no_gap() {
     world.mapping.grants[0].role.name = "edit".to_owned();
     let view = key_of(&world.mapping, "view", "team-a");
     assert_eq!(world.gated(&view).op, Op::Wait, "edit does not stand yet");
-    assert!(
-        world
-            .plan(&view)
-            .removals
-            .iter()
-            .all(|r| r.replacement == Replacement::Elsewhere { pending: true })
-    );
+    assert!(world.plan(&view).removals.iter().all(|r| r.replacement
+        == Replacement::Elsewhere {
+            pending: true,
+            stands: false
+        }));
     world.patient = false;
     assert!(
         matches!(world.gated(&view).op, Op::Delete { .. }),

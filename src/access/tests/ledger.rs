@@ -445,7 +445,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         (place.clone(), any_reasons()).prop_map(|(binding, why)| Event::Held { binding, why }),
         (place, names()).prop_map(|(binding, usernames)| Event::Freed { binding, usernames }),
-        (any::<i64>(), ".{1,9}").prop_map(|(asked, name)| Event::Approved { on: On::Source(name), asked }),
+        (any::<i64>(), ".{1,9}").prop_map(|(asked, name)| Event::Approved {
+            on: On::Source(name),
+            asked
+        }),
         (any::<i64>(), "[a-z]{1,9}").prop_map(|(asked, name)| Event::Approved {
             on: On::Mapping(MappingKey::cluster_role_mapping(name)),
             asked

@@ -183,8 +183,12 @@ fn settle(world: &mut World, filter: u8) {
             panic!("{lost:?} lost what they keep");
         }
     });
-    let holders: BTreeSet<_> = world.ledger.bindings().flat_map(|(_, b)| b.subjects.values().map(|g| g.user)).collect();
-    assert_eq!(world.ledger.holders_of_mapping(&world.mapping.key), holders.len());
+    let holders: BTreeSet<_> = world
+        .ledger
+        .bindings()
+        .flat_map(|(_, b)| b.subjects.values().map(|g| g.user))
+        .collect();
+    assert_eq!(world.ledger.holders_of_mapping(&world.mapping.key).len(), holders.len());
     if free && world.limits.is_some() {
         // whom the budget holds, and nobody else, has more than they are to have; an approval of all that is held lets it go
         let extra: BTreeSet<_> = world.access().difference(&to_be).cloned().collect();
@@ -334,7 +338,10 @@ fn run(steps: &[Step]) {
             }
             Step::Free => world.circumstances = Circumstances::default(),
             Step::Limits(n) => {
-                let limits = |removals_per_hour, removal_percent| Limits { removals_per_hour, removal_percent };
+                let limits = |removals_per_hour, removal_percent| Limits {
+                    removals_per_hour,
+                    removal_percent,
+                };
                 world.limits = [None, Some(limits(1, 0)), Some(limits(0, 50))][usize::from(*n)];
             }
             Step::Approve => world.approve(i64::MAX),

@@ -50,13 +50,25 @@ fn what_waits_for_an_approval_says_how_to_give_it_and_fails_nobodys_upgrade() {
     assert_eq!(shown(&of_mapping.conditions), ["Ready=True/Succeeded", "Held=True/BudgetExceeded"]);
     assert_eq!((of_mapping.held_removals, of_mapping.held_index), (12, Some(4711)));
     let world = world();
-    let of_source = source(&world, &ScimSourceStatus::default(), |report| (report.waiting, report.mass) = (waiting, Some(30)));
+    let of_source = source(&world, &ScimSourceStatus::default(), |report| {
+        (report.waiting, report.mass) = (waiting, Some(30))
+    });
     assert_eq!((of_source.held_removals, of_source.held_index), (12, Some(4711)));
     let told = shown(&of_source.conditions);
-    assert_eq!(told, ["Ready=True/Succeeded", "Held=True/BudgetExceeded", "MassDeprovision=True/ManyPeople"]);
+    assert_eq!(
+        told,
+        [
+            "Ready=True/Succeeded",
+            "Held=True/BudgetExceeded",
+            "MassDeprovision=True/ManyPeople"
+        ]
+    );
     for conditions in [&of_mapping.conditions, &of_source.conditions] {
         let message = &conditions[1].message;
-        assert!(message.contains("rolecall.dev/approve: \"4711\"") && message.contains("12 removals"), "{message}");
+        assert!(
+            message.contains("rolecall.dev/approve: \"4711\"") && message.contains("12 removals"),
+            "{message}"
+        );
     }
     assert_eq!(status(&world, |_| {}).held_index, None);
 }

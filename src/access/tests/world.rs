@@ -306,7 +306,7 @@ impl World {
         }
         let mut usernames: Vec<String> = removals.iter().filter_map(|r| r.subject.username().map(str::to_owned)).collect();
         usernames.sort();
-        let spent = self.spend(id, removals);
+        let spent = self.spend(removals);
         self.record(Event::Removed {
             binding: id.clone(),
             usernames,
