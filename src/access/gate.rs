@@ -410,7 +410,8 @@ fn put(base: Base, subjects: Vec<SubjectRef>, adds: Vec<Add>, removals: Vec<Remo
     }
 }
 
-/// A revoking PUT that Kubernetes refused becomes a DELETE: who could have stayed goes too, and is granted it again when one looks next.
+/// A revoking PUT that Kubernetes refused becomes a DELETE: who could have stayed goes too, and is granted it again when one looks next. Whose removal is
+/// held would not be granted anything again: for them it is done only when somebody has to go whom the provider disabled or deleted.
 pub fn deletion_instead(op: &Op, before: &Plan) -> Option<Op> {
     let Op::Put {
         uid,
@@ -428,7 +429,19 @@ pub fn deletion_instead(op: &Op, before: &Plan) -> Option<Op> {
     }
     let mut all = removals.clone();
     let why = &removals.first()?.why;
+    let said = removals.iter().any(|removal| removal.class == Class::Said);
     for subject in without(&base.subjects, removals) {
+        let due = before.removals.iter().find(|removal| removal.subject == subject);
+        match due {
+            // another person's name now, or one that is to be in another binding: it is held only for a moment
+            Some(held) if held.replacement != Replacement::None => {}
+            Some(_) if !said => return None,
+            Some(held) => {
+                all.push(held.clone());
+                continue;
+            }
+            None => {}
+        }
         let mut why = why.clone();
         (why.cause, why.group, why.source) = (Cause::Rewritten, None, String::new());
         all.push(Removal {

@@ -1,20 +1,19 @@
 //! `spec.limits`: how many people may lose access within an hour before the rest waits for a human.
 
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 /// The budget for removals within an hour. Only when *both* numbers are exceeded, what goes beyond is held until it is approved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("self.removalsPerHour >= 0 && self.removalPercent >= 0 && self.removalPercent <= 100").message("removalsPerHour must be at least 0, and removalPercent from 0 to 100"))]
 pub struct Limits {
     /// How many people may lose something within an hour; default 10. 0 leaves the percentage alone in force.
     #[serde(default = "ten")]
-    #[schemars(range(min = 0, max = 1_000_000))]
-    pub removals_per_hour: u32,
+    pub removals_per_hour: i64,
     /// How many of a hundred people who hold something may lose something within an hour; default 10. 100 holds nothing.
     #[serde(default = "ten_percent")]
-    #[schemars(range(min = 0, max = 100))]
-    pub removal_percent: u32,
+    pub removal_percent: i64,
 }
 
 impl Default for Limits {
@@ -29,17 +28,18 @@ impl Default for Limits {
 impl Limits {
     /// How many people may lose something, of so many.
     pub fn allowed(self, people: usize) -> usize {
-        let whole = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        // a negative number, which the CRD refuses, allows nobody
+        let whole = |n: i64| usize::try_from(n).unwrap_or_default();
         let percent = people.saturating_mul(whole(self.removal_percent)) / 100;
         percent.max(whole(self.removals_per_hour))
     }
 }
 
-fn ten() -> u32 {
+fn ten() -> i64 {
     10
 }
 
-fn ten_percent() -> u32 {
+fn ten_percent() -> i64 {
     10
 }
 

@@ -20,6 +20,19 @@ pub const TERM: &str = "rolecall.dev/term";
 pub const OP: &str = "rolecall.dev/op";
 /// Annotation, on a mapping or a source, by an admin with the verb `approve`: releases what is held there, up to the record of this number.
 pub const APPROVE: &str = "rolecall.dev/approve";
+/// Annotation, on a mapping or a source: any text; another one than before asks for a look at everything of it now. Echoed in
+/// `status.lastHandledReconcileAt`.
+pub const REQUESTED_AT: &str = "rolecall.dev/requestedAt";
+/// Annotation: the same, as Flux writes it.
+pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// The token by which somebody asks for a look at everything of an object, at most 256 bytes of it; of two the later one, as both are times.
+pub fn requested(annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<String> {
+    let of = |key: &str| annotations?.get(key).filter(|token| !token.is_empty());
+    let token = of(REQUESTED_AT).max(of(FLUX_REQUESTED_AT))?;
+    let end = (0..=token.len().min(256)).rev().find(|end| token.is_char_boundary(*end));
+    Some(token[..end.unwrap_or_default()].to_owned())
+}
 
 /// The longest name of a ScimSource, RoleMapping or ClusterRoleMapping that the CRDs accept.
 pub const NAME_MAX: usize = 63;

@@ -1,7 +1,6 @@
 //! One term of the controller: what it holds, and the loop that waits for something to happen. Decisions are in `access`; looking and writing in `work`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use super::recorder::Recorder;
 use super::status::{Pacer, Target as StatusTarget};
 use super::work::{Granting, Unsettled, WriteDone};
 use super::world::{Change, World, place, slim};
-use super::{Args, evidence, fence, guards, start, world};
+use super::{Args, evidence, fence, start, world};
 use crate::access::binding::Observed;
 use crate::access::budget::Spending;
 use crate::access::key::{BindingKey, MappingKey};
@@ -115,7 +114,7 @@ pub struct Engine {
     pub(super) missing: Vec<String>,
     pub(super) sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
     pub(super) ignored: BTreeMap<Arc<str>, RoaringBitmap>,
-    pub(super) source_versions: HashMap<Arc<str>, (String, i64)>,
+    pub(super) source_versions: HashMap<Arc<str>, (String, i64, Option<String>)>,
     pub(super) ended_sources: BTreeSet<Arc<str>>,
     pub(super) absent_sources: BTreeMap<String, Instant>,
     pub(super) namespaces: Namespaces,
@@ -457,43 +456,6 @@ impl Engine {
             })
             .chain(cluster)
             .collect()
-    }
-
-    /// The file of the access policy, and the admission policies: what changed of them changes every mapping.
-    pub(super) fn look_at_guards(&mut self, again: bool) {
-        let path: &PathBuf = &self.args.access_policy;
-        let text = guards::read(path);
-        let missing = guards::missing(&self.world, &self.args.fullname);
-        if text == self.policy_text && missing == self.missing && !(again && self.policy.is_none()) {
-            return;
-        }
-        let changed = text != self.policy_text;
-        self.policy_text = text.clone();
-        if missing != self.missing && !missing.is_empty() {
-            tracing::warn!(
-                missing = missing.join(", "),
-                "admission policies are missing: nothing new is granted"
-            );
-        }
-        self.missing = missing;
-        match text.and_then(|text| AccessPolicy::parse(&text).map_err(|error| error.to_string())) {
-            Ok(policy) => self.policy = Some(policy),
-            Err(error) => {
-                tracing::warn!(error, "no access policy: nothing new is granted");
-                self.policy_text = Err(error);
-                self.policy = None;
-            }
-        }
-        let owners: Vec<MappingKey> = self.owners.keys().cloned().collect();
-        for owner in owners {
-            if changed {
-                self.evaluate(&owner);
-            } else {
-                let held: Vec<BindingKey> = self.owners.get(&owner).into_iter().flat_map(|o| o.held.keys().cloned()).collect();
-                held.into_iter().for_each(|key| self.queue.add(key));
-            }
-        }
-        self.statuses_soon();
     }
 
     pub(super) fn spawn(&mut self, future: impl Future<Output = Done> + Send + 'static) {

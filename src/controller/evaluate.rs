@@ -20,6 +20,7 @@ use crate::access::shard::{Layout, Prefix};
 use crate::access::source::CompiledSource;
 use crate::access::targets::{NamespaceInfo, roles_in, targets, usable_sources};
 use crate::api::mapping::RoleRef;
+use crate::api::names;
 use crate::directory::{Change, Directory, Kind, What};
 use crate::journal::Snapshot;
 
@@ -212,6 +213,7 @@ impl Engine {
             let now = (
                 object.metadata.uid.clone().unwrap_or_default(),
                 object.metadata.generation.unwrap_or_default(),
+                names::requested(object.metadata.annotations.as_ref()),
             );
             if self.source_versions.get(&name) == Some(&now) && self.sources.contains_key(&name) {
                 continue;
@@ -267,7 +269,10 @@ impl Engine {
                 .map(|m| &m.metadata),
             MappingKind::ClusterRoleMapping => self.world.cluster_mappings.get(&key.name).map(|m| &m.metadata),
         };
-        let same = |o: &Owner| meta.is_some_and(|m| m.uid.as_deref() == Some(&o.uid) && m.generation == Some(o.generation));
+        let requested = meta.and_then(|m| names::requested(m.annotations.as_ref()));
+        let same = |o: &Owner| {
+            meta.is_some_and(|m| m.uid.as_deref() == Some(&o.uid) && m.generation == Some(o.generation)) && o.requested == requested
+        };
         if !self.owners.get(key).is_some_and(same) {
             self.evaluate(key);
         }
@@ -280,6 +285,7 @@ impl Engine {
         let mut owner = Owner {
             uid,
             generation,
+            requested: names::requested(self.annotations(key)),
             ended,
             ..Owner::default()
         };

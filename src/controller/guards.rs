@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use super::engine::Engine;
 use super::world::World;
+use crate::access::key::{BindingKey, MappingKey};
+use crate::access::policy::AccessPolicy;
 
 /// The admission policies without which nothing new is granted, by what follows the chart's full name.
 pub const POLICIES: [&str; 8] = [
@@ -49,4 +52,42 @@ pub fn read(path: &Path) -> Result<String, String> {
         return Err(format!("{}: larger than 1 MiB", path.display()));
     }
     std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+impl Engine {
+    /// The file of the access policy, and the admission policies: what changed of them changes every mapping.
+    pub(super) fn look_at_guards(&mut self, again: bool) {
+        let text = read(&self.args.access_policy);
+        let missing = missing(&self.world, &self.args.fullname);
+        if text == self.policy_text && missing == self.missing && !(again && self.policy.is_none()) {
+            return;
+        }
+        let changed = text != self.policy_text;
+        self.policy_text = text.clone();
+        if missing != self.missing && !missing.is_empty() {
+            tracing::warn!(
+                missing = missing.join(", "),
+                "admission policies are missing: nothing new is granted"
+            );
+        }
+        self.missing = missing;
+        match text.and_then(|text| AccessPolicy::parse(&text).map_err(|error| error.to_string())) {
+            Ok(policy) => self.policy = Some(policy),
+            Err(error) => {
+                tracing::warn!(error, "no access policy: nothing new is granted");
+                self.policy_text = Err(error);
+                self.policy = None;
+            }
+        }
+        let owners: Vec<MappingKey> = self.owners.keys().cloned().collect();
+        for owner in owners {
+            if changed {
+                self.evaluate(&owner);
+            } else {
+                let held: Vec<BindingKey> = self.owners.get(&owner).into_iter().flat_map(|o| o.held.keys().cloned()).collect();
+                held.into_iter().for_each(|key| self.queue.add(key));
+            }
+        }
+        self.statuses_soon();
+    }
 }

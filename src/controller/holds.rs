@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use tokio::time::Instant;
 
 use super::engine::Engine;
 use crate::access::budget::Budget;
@@ -57,11 +59,14 @@ impl Engine {
                 .binding(&id)
                 .is_some_and(|binding| binding.subjects.contains_key(username))
         };
-        let new = gated.held_removals.iter().filter(|(removal, hold)| {
-            let name = removal.subject.name.as_str();
-            *hold == Hold::Budget && known(name) && ledger.state.held(&id, name).is_none()
-        });
-        let why = reasons(new.map(|(removal, _)| (removal.subject.name.as_str(), &removal.why)));
+        let by_budget = gated.held_removals.iter().filter(|(_, hold)| *hold == Hold::Budget);
+        let new = by_budget.filter(|(removal, _)| ledger.state.held(&id, &removal.subject.name).is_none());
+        let (new, unknown): (Vec<_>, Vec<_>) = new.partition(|(removal, _)| known(&removal.subject.name));
+        if !unknown.is_empty() {
+            // the outcome of the grant is recorded soon
+            self.queue.add_at(key.clone(), Instant::now() + Duration::from_secs(1));
+        }
+        let why = reasons(new.iter().map(|(removal, _)| (removal.subject.name.as_str(), &removal.why)));
         // what is not decided now is not free
         let frozen = self.owners.get(&key.owner).is_none_or(|owner| self.is_frozen(owner));
         let due: BTreeSet<&str> = gated.removals().map(|removal| removal.subject.name.as_str()).collect();
@@ -133,7 +138,7 @@ impl Engine {
     }
 
     /// The annotations of a mapping that is there.
-    fn annotations(&self, key: &MappingKey) -> Option<&std::collections::BTreeMap<String, String>> {
+    pub(super) fn annotations(&self, key: &MappingKey) -> Option<&std::collections::BTreeMap<String, String>> {
         use crate::access::key::MappingKind;
         match key.kind {
             MappingKind::RoleMapping => {

@@ -22,6 +22,8 @@ pub struct Owner {
     pub uid: String,
     /// The generation that was looked at.
     pub generation: i64,
+    /// The request for a look that it was looked at for.
+    pub requested: Option<String>,
     /// Why there is no compiled mapping although there is an object.
     pub invalid: Option<Refusal>,
     /// The sources that it may use.

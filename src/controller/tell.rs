@@ -231,6 +231,7 @@ impl Engine {
             nameless: self.usernames.nameless(name),
             reasons: &self.usernames.reasons(name),
             waiting: ledger.state.tally(&On::Source(name.to_owned())),
+            requested: self.source_versions.get(name).and_then(|(.., requested)| requested.as_deref()),
             mass: self
                 .spending
                 .mass_deprovision(&ledger.state, name, object.spec.limits.unwrap_or_default()),
@@ -268,6 +269,7 @@ impl Engine {
             stalled_sources: &names.iter().filter(stalled).cloned().collect::<Vec<_>>(),
             refused_people: self.refused_people(owner),
             held: &owner.all_held(),
+            requested: owner.requested.as_deref(),
             waiting: self.access.snapshot().state.tally(&On::Mapping(key.clone())),
             holds: &self.circumstances(key).holds,
             failures: &failures,

@@ -25,6 +25,7 @@ pub struct Place {
 }
 
 /// One event of one watch.
+#[allow(clippy::large_enum_variant, reason = "each lives for a moment, and most are the larger ones")]
 pub enum Change {
     /// A ScimSource.
     Source(Event<ScimSource>),

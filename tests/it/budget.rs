@@ -52,6 +52,22 @@ async fn until_held(system: &System<'_>, kind: &str, namespace: Option<&str>, na
     told()
 }
 
+/// The people of whom something waits for an approval: somebody who was about to move has two removals.
+async fn until_waiting(system: &System<'_>, object: &str, n: usize) -> Vec<Value> {
+    let people = || {
+        holds(system, object)
+            .iter()
+            .map(|one| one["name"].to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    let so = until(Duration::from_secs(30), || async { people().len() == n });
+    assert!(so.await.is_ok(), "{} and not {n} people wait\n{}", people().len(), system.explain());
+    // everything of theirs is recorded within a second or two
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(people().len(), n);
+    holds(system, object)
+}
+
 fn view(source: &str, group: &str) -> Value {
     json!({"sources": [source], "groups": {"names": [group]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]})
 }
@@ -84,7 +100,8 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
     let leave = stream::iter(&people[..500]).map(|person| okta.remove(&group, person));
     leave.buffer_unordered(16).collect::<Vec<()>>().await;
     until_subjects(&system, 468).await;
-    let status = until_held(&system, "rolemapping", Some(place), "m", 448).await;
+    let mapping = format!("RoleMapping/{place}/m");
+    let shown = until_waiting(&system, &mapping, 448).await;
     let standing = subjects(&system).await;
     let ready = ["wait", "-n", place, "rolemapping/m", "--for=condition=Ready", "--timeout=5s"];
     system.cluster.kubectl(&ready).expect_ok();
@@ -94,9 +111,10 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
     system
         .until_condition("scimsource", None, "budget-okta", "Held", "True", "BudgetExceeded")
         .await;
-    let shown = holds(&system, &format!("RoleMapping/{place}/m"));
-    assert_eq!((shown.len(), json!(newest(&shown))), (448, status["heldIndex"].clone()));
-    assert_eq!(holds(&system, "ScimSource/budget-okta").len(), 448);
+    let removals = i64::try_from(shown.len()).expect("a number");
+    let status = until_held(&system, "rolemapping", Some(place), "m", removals).await;
+    assert_eq!(json!(newest(&shown)), status["heldIndex"]);
+    assert_eq!(holds(&system, "ScimSource/budget-okta"), shown);
 
     // One of those who wait is disabled: they leave at once.
     let held = |n: usize| {
@@ -120,11 +138,11 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
     for person in &people[500..502] {
         okta.remove(&group, person).await;
     }
-    until_held(&system, "rolemapping", Some(place), "m", 448).await;
+    until_waiting(&system, &mapping, 448).await;
     assert_eq!(subjects(&system).await.len(), 467);
 
     // What was shown is approved: all of it goes, and what came later waits. The plugin asks, and there is nobody.
-    let (code, text) = plugin(&system, &["approve", &format!("RoleMapping/{place}/m")]);
+    let (code, text) = plugin(&system, &["approve", &mapping]);
     assert!(code == 1 && text.contains("no terminal"), "{text}");
     approve(&system, "rolemapping", Some(place), "m", newest(&shown));
     until_subjects(&system, 21).await;
@@ -134,7 +152,7 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
         .map(|n| format!("oidc:user-{n}@corp.example"))
         .collect();
     assert_eq!(subjects(&system).await, left);
-    let (code, text) = plugin(&system, &["approve", "--yes", &format!("RoleMapping/{place}/m")]);
+    let (code, text) = plugin(&system, &["approve", "--yes", &mapping]);
     assert!(code == 0 && text.contains("2 removals approved"), "{text}");
     until_subjects(&system, 19).await;
     until_held(&system, "scimsource", None, "budget-okta", 0).await;

@@ -36,6 +36,7 @@ async fn a_control_plane_breaks_and_comes_back_as_asked() {
     assert!(has(&cluster, "before").await);
 
     cluster.freeze(Part::Etcd, true);
+    tokio::time::sleep(Duration::from_millis(300)).await; // a signal arrives when the process is next on a processor
     let held = tokio::time::timeout(Duration::from_millis(500), maps.delete("before", &Default::default())).await;
     cluster.freeze(Part::Etcd, false);
     assert!(!matches!(held, Ok(Ok(_))), "etcd was frozen, and acknowledged a deletion: {held:?}");

@@ -114,7 +114,7 @@ async fn a_plan_changes_nothing_and_says_how_much_it_would() {
     // What cannot be said, and what is no mapping.
     for (args, says) in [
         (vec!["crmap/nobody"], "there is no crmap/nobody"),
-        (vec!["planned"], "is no mapping's name"),
+        (vec!["planned"], "is no name"),
         (vec!["-f", "/dev/null"], "no RoleMapping"),
     ] {
         let (code, text) = plan(&system, &args);
@@ -280,4 +280,43 @@ async fn a_mapping_ends_when_it_says() {
         r#"{"spec": {"notAfter": "tomorrow"}}"#,
     ]);
     assert!(!wrong.ok && wrong.stderr.contains("date-time"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_a_look_is_answered() {
+    let system = System::install(Cluster::shared(), "asked").await;
+    let _controller = system.controller();
+    let gateway = system.gateway().await;
+    let place = "asked-a";
+    system.namespace(place, json!({})).await;
+    let okta = system.source(&gateway.url, "asked-okta").await;
+    let ada = okta.user("ada@corp.example").await;
+    okta.group("devs", &[&ada]).await;
+    let spec =
+        json!({"sources": ["asked-okta"], "groups": {"names": ["devs"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]});
+    system.apply(&system.mapping("RoleMapping", Some(place), "m", spec));
+    system.until_may("oidc:ada@corp.example", "list", place, true).await;
+    for (kind, namespace, name) in [("rolemapping", Some(place), "m"), ("scimsource", None, "asked-okta")] {
+        for (key, token, echo) in [
+            ("rolecall.dev/requestedAt", "2026-11-26T10:00:00Z", "2026-11-26T10:00:00Z"),
+            ("reconcile.fluxcd.io/requestedAt", "2026-11-26T11:00:00Z", "2026-11-26T11:00:00Z"),
+            ("rolecall.dev/requestedAt", "2026-11-26T10:30:00Z", "2026-11-26T11:00:00Z"),
+            ("rolecall.dev/requestedAt", "2026-11-26T12:00:00Z", "2026-11-26T12:00:00Z"),
+        ] {
+            let mut args = vec!["annotate", "--overwrite", kind, name];
+            args.extend(namespace.iter().flat_map(|ns| ["-n", *ns]));
+            let note = format!("{key}={token}");
+            args.push(&note);
+            system.cluster.kubectl(&args).expect_ok();
+            let told = until(Duration::from_secs(10), || async {
+                system.status(kind, namespace, name)["lastHandledReconcileAt"] == echo
+            });
+            assert!(
+                told.await.is_ok(),
+                "{kind} {key}={token}: {:#}",
+                system.status(kind, namespace, name)
+            );
+        }
+    }
+    assert!(system.may("oidc:ada@corp.example", "list", place).await);
 }

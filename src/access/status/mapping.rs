@@ -40,6 +40,8 @@ pub struct MappingReport<'a> {
     pub held: &'a Held,
     /// What waits for an approval.
     pub waiting: Tally,
+    /// The request for a look that was acted on.
+    pub requested: Option<&'a str>,
     /// What is the case, though it may hold nothing at the moment.
     pub holds: &'a BTreeSet<Hold>,
     /// What was refused.
@@ -74,6 +76,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         held_removals: count(report.waiting.removals),
         held_index: (report.waiting.removals > 0).then_some(report.waiting.newest),
         last_change_time: report.last_change.map(|time| second(time).to_string()),
+        last_handled_reconcile_at: report.requested.map(str::to_owned),
         groups: groups(report),
     }
 }

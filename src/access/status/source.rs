@@ -48,6 +48,8 @@ pub struct SourceReport<'a> {
     pub reasons: &'a [Arc<str>],
     /// What waits for an approval, of its people.
     pub waiting: Tally,
+    /// The request for a look that was acted on.
+    pub requested: Option<&'a str>,
     /// How many people the provider disabled or deleted within an hour, if that is more than the limits say.
     pub mass: Option<usize>,
     /// Where the provider pushes to.
@@ -95,6 +97,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
         url: cut(report.url, 2048),
         mode: if report.suspend { "Suspended" } else { "Push" }.to_owned(),
         summary: cut(&summary(report), 512),
+        last_handled_reconcile_at: report.requested.map(str::to_owned),
         journal: report.journal.cloned().or_else(|| old.journal.clone()),
         ..old.clone()
     };

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::{World, cluster_role_mapping, key_of, role_mapping, view_of_team_a};
 use crate::access::budget::{Budget, Spending};
 use crate::access::diff::{Class, Removal};
-use crate::access::gate::{Gated, Hold, Op};
+use crate::access::gate::{Gated, Hold, Op, deletion_instead};
 use crate::access::ledger::{BindingId, Event, On, reasons};
 use crate::api::limits::Limits;
 
@@ -303,6 +303,27 @@ fn shards_that_merge_while_something_is_held_lose_nobody() {
     world.patient = false;
     world.run();
     assert_eq!((world.access().len(), world.held()), (17, 2));
+}
+
+/// Kubernetes refuses to let the binding shrink: it is deleted for whom the provider disabled, and not for the sake of others while somebody's removal is held.
+#[test]
+fn a_refused_shrink_takes_along_whose_removal_is_held_only_for_whom_the_provider_disabled() {
+    let (mut world, users, group) = crowd(20, FEW);
+    world.change("okta", group, json!({}), &[], &users[..5]);
+    world.evaluate();
+    let key = key_of(&world.mapping, "view", "team-a");
+    let (plan, op) = (world.plan(&key), world.gated(&key).op);
+    assert!(matches!(&op, Op::Put { removals, .. } if removals.len() == 3));
+    assert_eq!(deletion_instead(&op, &plan), None);
+    world.settle();
+    world.change("okta", users[10], json!({"active": false}), &[], &[]);
+    world.evaluate();
+    let (plan, op) = (world.plan(&key), world.gated(&key).op);
+    let Some(Op::Delete { removals, .. }) = deletion_instead(&op, &plan) else {
+        panic!("a DELETE")
+    };
+    let why = |label: &str| removals.iter().filter(|removal| removal.why.label() == label).count();
+    assert_eq!((why("Disabled"), why("LeftGroups"), why("Rewritten")), (1, 2, 14));
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn what_waits_for_an_approval_says_how_to_give_it_and_fails_nobodys_upgrade() {
         );
     }
     assert_eq!(status(&world, |_| {}).held_index, None);
+    assert_eq!(of_source.last_handled_reconcile_at, of_mapping.last_handled_reconcile_at);
+    assert_eq!(of_source.last_handled_reconcile_at.as_deref(), Some("2026-11-26T10:00:00Z"));
 }
 
 type Change = Box<dyn Fn(&mut MappingReport<'_>)>;
@@ -98,6 +100,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
         refused_people: 0,
         held: &held,
         waiting: Tally::default(),
+        requested: Some("2026-11-26T10:00:00Z"),
         holds: &holds,
         failures: &[],
         pending: 0,
@@ -313,6 +316,7 @@ fn the_same_report_gives_the_same_status() {
             refused_people: 0,
             held: &Held::default(),
             waiting: Tally::default(),
+            requested: Some("2026-11-26T10:00:00Z"),
             holds: &BTreeSet::new(),
             failures: &[],
             pending: 0,
@@ -379,6 +383,7 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         nameless: 0,
         reasons: &[],
         waiting: Tally::default(),
+        requested: Some("2026-11-26T10:00:00Z"),
         mass: None,
         url: "https://scim.example/scim/v2/okta",
         loss: None,
