@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::diff::{Class, Removal};
-use super::gate::Hold;
+use super::gate::{Gated, Hold};
 use super::key::MappingKey;
-use super::ledger::{BindingId, Grantee, Ledger, People};
+use super::ledger::{BindingId, Grantee, Ledger, People, Reason, reasons};
 use super::why::Cause;
 use crate::api::limits::Limits;
 
 /// How long a removal counts.
-pub const WINDOW: Duration = Duration::from_secs(3600);
+const WINDOW: Duration = Duration::from_secs(3600);
 
 /// Since when a removal counts, at that time.
 pub fn since(now: Timestamp) -> Timestamp {
@@ -94,6 +94,18 @@ impl Spending {
         self.said.entry(source.into()).or_default().add(user, at);
     }
 
+    /// These removals of a mapping are made: what they cost is not there any more, whether or not they are recorded yet.
+    pub fn made(&mut self, owner: &MappingKey, removals: &[Removal], at: Timestamp) {
+        for removal in removals {
+            let Some(grantee) = &removal.grantee else { continue };
+            if removal.counted {
+                self.spend(owner, &grantee.source, grantee.user, at);
+            } else if removal.class == Class::Said {
+                self.said(&grantee.source, grantee.user, at);
+            }
+        }
+    }
+
     /// Forgets what is an hour old.
     pub fn forget(&mut self, now: Timestamp) {
         let until = since(now);
@@ -117,6 +129,40 @@ impl Spending {
     }
 }
 
+/// What one mapping or source may still take away.
+struct Account<'a> {
+    spent: Option<&'a Spent>,
+    /// Who loses something while one looks, and did not before.
+    taken: BTreeSet<Uuid>,
+    allowed: usize,
+}
+
+impl<'a> Account<'a> {
+    fn new(spent: Option<&'a Spent>, holders: People<'_>, limits: Limits) -> Self {
+        let people = spent.map_or(holders.len(), |spent| spent.or(holders));
+        Self {
+            spent,
+            taken: BTreeSet::new(),
+            allowed: limits.allowed(people),
+        }
+    }
+
+    /// Once a person, however many roles they lose.
+    fn counted(&self, user: Uuid) -> bool {
+        self.taken.contains(&user) || self.spent.is_some_and(|spent| spent.people.contains_key(&user))
+    }
+
+    fn fits(&self, user: Uuid) -> bool {
+        self.counted(user) || self.spent.map_or(0, Spent::len) + self.taken.len() < self.allowed
+    }
+
+    fn take(&mut self, user: Uuid) {
+        if !self.counted(user) {
+            self.taken.insert(user);
+        }
+    }
+}
+
 /// What one mapping may still take away, as one looks at its bindings one after another: what passes is counted at once.
 pub struct Budget<'a> {
     ledger: &'a Ledger,
@@ -125,10 +171,9 @@ pub struct Budget<'a> {
     /// `None`: nothing is held.
     limits: Option<Limits>,
     sources: &'a BTreeMap<Arc<str>, Limits>,
-    taken: BTreeSet<Uuid>,
-    taken_of: BTreeMap<String, BTreeSet<Uuid>>,
-    people: Option<usize>,
-    people_of: BTreeMap<String, usize>,
+    /// Made when somebody first asks: most looks take nothing away.
+    account: Option<Account<'a>>,
+    accounts: BTreeMap<String, Account<'a>>,
 }
 
 impl<'a> Budget<'a> {
@@ -147,10 +192,8 @@ impl<'a> Budget<'a> {
             owner,
             limits,
             sources,
-            taken: BTreeSet::new(),
-            taken_of: BTreeMap::new(),
-            people: None,
-            people_of: BTreeMap::new(),
+            account: None,
+            accounts: BTreeMap::new(),
         }
     }
 
@@ -163,19 +206,22 @@ impl<'a> Budget<'a> {
             .grantee
             .as_ref()
             .filter(|_| matches!(removal.class, Class::Other | Class::Replaced))?;
-        if let Some(held) = self.ledger.held(id, &grantee.username) {
-            return (held.index > self.ledger.approved(self.owner, &grantee.source)).then_some(Hold::Budget);
+        let (ledger, spending, owner, source) = (self.ledger, self.spending, self.owner, grantee.source.as_str());
+        if let Some(held) = ledger.held(id, &grantee.username) {
+            return (held.index > ledger.approved(owner, source)).then_some(Hold::Budget);
         }
-        if !self.fits(limits, grantee) {
+        let of_mapping = self
+            .account
+            .get_or_insert_with(|| Account::new(spending.mappings.get(owner), ledger.holders_of_mapping(owner), limits));
+        let of_source = self.accounts.entry(source.to_owned()).or_insert_with(|| {
+            let limits = self.sources.get(source).copied().unwrap_or_default();
+            Account::new(spending.sources.get(source), ledger.holders_of_source(source), limits)
+        });
+        if !of_mapping.fits(grantee.user) || !of_source.fits(grantee.user) {
             return Some(Hold::Budget);
         }
-        let counted = |spent: Option<&Spent>| spent.is_some_and(|spent| spent.people.contains_key(&grantee.user));
-        if !counted(self.spending.mappings.get(self.owner)) {
-            self.taken.insert(grantee.user);
-        }
-        if !counted(self.spending.sources.get(grantee.source.as_str())) {
-            self.taken_of.entry(grantee.source.clone()).or_default().insert(grantee.user);
-        }
+        of_mapping.take(grantee.user);
+        of_source.take(grantee.user);
         removal.counted = true;
         None
     }
@@ -187,53 +233,33 @@ impl<'a> Budget<'a> {
         let known = removal.grantee.as_ref().is_some_and(|grantee| !held(grantee));
         removal.counted = self.limits.is_some() && known && removal.class == Class::Other && !by_others;
     }
+}
 
-    fn fits(&mut self, limits: Limits, grantee: &Grantee) -> bool {
-        let source = self.sources.get(grantee.source.as_str()).copied().unwrap_or_default();
-        let (spent, ledger, owner) = (self.spending.mappings.get(self.owner), self.ledger, self.owner);
-        // what does not change while one looks is counted once
-        let people = *self.people.get_or_insert_with(|| all(spent, ledger.holders_of_mapping(owner)));
-        let of_mapping = Account {
-            spent,
-            taken: Some(&self.taken),
-            allowed: limits.allowed(people),
-        };
-        if !of_mapping.fits(grantee.user) {
-            return false;
+/// What the access journal does not say yet of what is held of one binding.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// What the budget holds.
+    pub held: Vec<Reason>,
+    /// Who was held and is not to go any more.
+    pub freed: Vec<String>,
+    /// Somebody is held whose grant is not recorded as made yet: to be looked at again.
+    pub later: bool,
+}
+
+impl Unrecorded {
+    /// Compares what the gate holds with what the ledger says. `decided`: nothing of the mapping is undecided at the moment; else nobody is free.
+    pub fn of(ledger: &Ledger, id: &BindingId, gated: &Gated, decided: bool) -> Self {
+        let by_budget = gated.held_removals.iter().filter(|(_, hold)| *hold == Hold::Budget);
+        let names = by_budget.map(|(removal, _)| (removal.subject.name.as_str(), &removal.why));
+        let new = names.filter(|(name, _)| ledger.held(id, name).is_none());
+        let known = |name: &str| ledger.binding(id).is_some_and(|binding| binding.subjects.contains_key(name));
+        let (new, unknown): (Vec<_>, Vec<_>) = new.partition(|(name, _)| known(name));
+        let due: BTreeSet<&str> = gated.removals().map(|removal| removal.subject.name.as_str()).collect();
+        let free = ledger.held_of(id).filter(|(name, _)| decided && !due.contains(name));
+        Self {
+            held: reasons(new),
+            freed: free.map(|(name, _)| name.to_owned()).collect(),
+            later: !unknown.is_empty(),
         }
-        let spent = self.spending.sources.get(grantee.source.as_str());
-        let people = match self.people_of.get(&grantee.source) {
-            Some(people) => *people,
-            None => all(spent, ledger.holders_of_source(&grantee.source)),
-        };
-        self.people_of.insert(grantee.source.clone(), people);
-        let of_source = Account {
-            spent,
-            taken: self.taken_of.get(&grantee.source),
-            allowed: source.allowed(people),
-        };
-        of_source.fits(grantee.user)
-    }
-}
-
-/// Those who hold something, and those who lost it within the hour.
-fn all(spent: Option<&Spent>, holders: People<'_>) -> usize {
-    spent.map_or(holders.len(), |spent| spent.or(holders))
-}
-
-struct Account<'a> {
-    spent: Option<&'a Spent>,
-    taken: Option<&'a BTreeSet<Uuid>>,
-    allowed: usize,
-}
-
-impl Account<'_> {
-    fn fits(&self, user: Uuid) -> bool {
-        let (counted, spent) = self
-            .spent
-            .map_or((false, 0), |spent| (spent.people.contains_key(&user), spent.len()));
-        let (taken, now) = self.taken.map_or((false, 0), |taken| (taken.contains(&user), taken.len()));
-        // once a person, however many roles they lose
-        counted || taken || spent + now < self.allowed
     }
 }

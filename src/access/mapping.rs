@@ -91,6 +91,11 @@ pub enum Place {
 }
 
 impl Mapping {
+    /// How many may lose something within an hour; `None` once it has ended by `notAfter`: then everybody is to go, as was said.
+    pub fn limits(&self) -> Option<Limits> {
+        (!self.expired).then_some(self.limits)
+    }
+
     /// Compiles a RoleMapping.
     pub fn of_role_mapping(object: &RoleMapping) -> Result<Self, Refusal> {
         let meta = &object.metadata;

@@ -1,5 +1,6 @@
 //! A source, compiled: what can be wrong with its spec is found here, once. How it is served is the gateway's business.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -63,6 +64,12 @@ impl CompiledSource {
             limits: object.spec.limits.unwrap_or_default(),
         })
     }
+}
+
+/// The limits of those that can be read.
+pub fn limits_of(sources: &BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>) -> BTreeMap<Arc<str>, Limits> {
+    let readable = sources.iter().filter_map(|(name, source)| Some((name, source.as_ref().ok()?)));
+    readable.map(|(name, source)| (name.clone(), source.limits)).collect()
 }
 
 /// Which of the source's groups count; none: all. Apart from the rest of the spec: what is wrong there makes no group count that did not.

@@ -25,7 +25,7 @@ use crate::access::people::People;
 use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::select::select;
 use crate::access::shard::Layout;
-use crate::access::source::CompiledSource;
+use crate::access::source::{CompiledSource, limits_of};
 use crate::access::targets::{Namespaces, targets, usable_sources};
 use crate::access::usernames::Usernames;
 use crate::api::{ClusterRoleMapping, RoleMapping};
@@ -288,13 +288,8 @@ impl<'a> Ground<'a> {
         };
         let holds = Circumstances::asked_for(Some(&mapping), self.sources.values().flatten());
         let spending = Spending::of(self.ledger, now);
-        let limits = self
-            .sources
-            .iter()
-            .filter_map(|(name, source)| Some((name.clone(), source.as_ref().ok()?.limits)));
-        let source_limits = limits.collect();
-        let of_mapping = (!mapping.expired).then_some(mapping.limits);
-        let mut budget = Budget::new(self.ledger, &spending, &mapping.key, of_mapping, &source_limits);
+        let source_limits = limits_of(&self.sources);
+        let mut budget = Budget::new(self.ledger, &spending, &mapping.key, mapping.limits(), &source_limits);
         let by_name: BTreeMap<(&str, &str), &Observed> =
             self.observed.iter().map(|o| ((o.namespace.as_str(), o.name.as_str()), o)).collect();
         let look = |key: &BindingKey| {

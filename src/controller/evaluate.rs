@@ -17,7 +17,7 @@ use crate::access::people::{People, PersonKey, affected};
 use crate::access::policy::Refusal;
 use crate::access::select::select;
 use crate::access::shard::{Layout, Prefix};
-use crate::access::source::CompiledSource;
+use crate::access::source::{CompiledSource, limits_of};
 use crate::access::targets::{NamespaceInfo, roles_in, targets, usable_sources};
 use crate::api::mapping::RoleRef;
 use crate::api::names;
@@ -243,7 +243,7 @@ impl Engine {
             }
             self.evaluate_users_of(&name);
         }
-        self.read_source_limits();
+        self.source_limits = limits_of(&self.sources);
         self.evaluate_unread();
         self.statuses_soon();
     }
@@ -261,14 +261,7 @@ impl Engine {
 
     /// A mapping came, changed or went.
     pub(super) fn mapping_changed(&mut self, key: &MappingKey) {
-        let meta = match key.kind {
-            MappingKind::RoleMapping => self
-                .world
-                .mappings
-                .get(&format!("{}/{}", key.namespace, key.name))
-                .map(|m| &m.metadata),
-            MappingKind::ClusterRoleMapping => self.world.cluster_mappings.get(&key.name).map(|m| &m.metadata),
-        };
+        let meta = self.meta(key);
         let requested = meta.and_then(|m| names::requested(m.annotations.as_ref()));
         let same = |o: &Owner| {
             meta.is_some_and(|m| m.uid.as_deref() == Some(&o.uid) && m.generation == Some(o.generation)) && o.requested == requested
@@ -285,7 +278,7 @@ impl Engine {
         let mut owner = Owner {
             uid,
             generation,
-            requested: names::requested(self.annotations(key)),
+            requested: names::requested(self.meta(key).and_then(|meta| meta.annotations.as_ref())),
             ended,
             ..Owner::default()
         };

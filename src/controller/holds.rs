@@ -1,25 +1,21 @@
 //! What waits for an approval: the budget as this term spends it, the records of what is held, and the annotations that release it. What is held is
 //! decided in `access::gate` and `access::budget`.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 use tokio::time::Instant;
 
 use super::engine::Engine;
-use crate::access::budget::Budget;
-use crate::access::diff::{Class, Removal};
-use crate::access::gate::{Gated, Hold};
-use crate::access::key::{BindingKey, MappingKey};
-use crate::access::ledger::{Event as Record, Ledger, On, reasons};
+use crate::access::budget::{Budget, Unrecorded};
+use crate::access::gate::Gated;
+use crate::access::key::{BindingKey, MappingKey, MappingKind};
+use crate::access::ledger::{Event as Record, Ledger, On};
 use crate::api::limits::Limits;
 use crate::api::names;
 
 impl Engine {
-    /// What the mapping may take away now; the removals that are sent are counted by [`Self::spend`].
+    /// What the mapping may take away now; the removals that are sent are counted when they are.
     pub(super) fn budget<'a>(&'a self, ledger: &'a Ledger, owner: &'a MappingKey) -> Budget<'a> {
         Budget::new(ledger, &self.spending, owner, self.limits(owner), &self.source_limits)
     }
@@ -27,24 +23,7 @@ impl Engine {
     /// None for a mapping whose end was said: its deletion, or its `notAfter`.
     fn limits(&self, key: &MappingKey) -> Option<Limits> {
         let owner = self.owners.get(key).filter(|owner| !owner.ended)?;
-        match &owner.mapping {
-            Some(mapping) if mapping.expired => None,
-            Some(mapping) => Some(mapping.limits),
-            None => Some(Limits::default()),
-        }
-    }
-
-    /// These removals are being made: what they cost is not there any more, whether or not they are recorded yet.
-    pub(super) fn spend(&mut self, owner: &MappingKey, removals: &[Removal]) {
-        let now = Timestamp::now();
-        for removal in removals {
-            let Some(grantee) = &removal.grantee else { continue };
-            if removal.counted {
-                self.spending.spend(owner, &grantee.source, grantee.user, now);
-            } else if removal.class == Class::Said {
-                self.spending.said(&grantee.source, grantee.user, now);
-            }
-        }
+        owner.mapping.as_ref().map_or(Some(Limits::default()), |mapping| mapping.limits())
     }
 
     /// Records what the budget holds and nobody recorded, and what was held and is not to go any more.
@@ -53,34 +32,26 @@ impl Engine {
             return;
         }
         let (ledger, id) = (self.access.snapshot(), self.id_of(key));
-        let known = |username: &str| {
-            ledger
-                .state
-                .binding(&id)
-                .is_some_and(|binding| binding.subjects.contains_key(username))
-        };
-        let by_budget = gated.held_removals.iter().filter(|(_, hold)| *hold == Hold::Budget);
-        let new = by_budget.filter(|(removal, _)| ledger.state.held(&id, &removal.subject.name).is_none());
-        let (new, unknown): (Vec<_>, Vec<_>) = new.partition(|(removal, _)| known(&removal.subject.name));
-        if !unknown.is_empty() {
+        // what is not decided now is not free
+        let decided = self.owners.get(&key.owner).is_some_and(|owner| !self.is_frozen(owner));
+        let Unrecorded { held, freed, later } = Unrecorded::of(&ledger.state, &id, gated, decided);
+        if later {
             // the outcome of the grant is recorded soon
             self.queue.add_at(key.clone(), Instant::now() + Duration::from_secs(1));
         }
-        let why = reasons(new.iter().map(|(removal, _)| (removal.subject.name.as_str(), &removal.why)));
-        // what is not decided now is not free
-        let frozen = self.owners.get(&key.owner).is_none_or(|owner| self.is_frozen(owner));
-        let due: BTreeSet<&str> = gated.removals().map(|removal| removal.subject.name.as_str()).collect();
-        let free = ledger.state.held_of(&id).filter(|(name, _)| !frozen && !due.contains(name));
-        let usernames: Vec<String> = free.map(|(name, _)| name.to_owned()).collect();
-        if why.is_empty() && usernames.is_empty() {
+        if held.is_empty() && freed.is_empty() {
             return;
         }
         self.holding.insert(key.clone());
-        if !why.is_empty() {
-            self.recorder.now(Record::Held { binding: id.clone(), why });
+        if !held.is_empty() {
+            let binding = id.clone();
+            self.recorder.now(Record::Held { binding, why: held });
         }
-        if !usernames.is_empty() {
-            self.recorder.now(Record::Freed { binding: id, usernames });
+        if !freed.is_empty() {
+            self.recorder.now(Record::Freed {
+                binding: id,
+                usernames: freed,
+            });
         }
     }
 
@@ -96,16 +67,16 @@ impl Engine {
     /// Takes in the annotations by which somebody releases what is held: each number once, as an approval of what was held before it.
     pub(super) fn look_at_approvals(&mut self) {
         let ledger = self.access.snapshot();
-        let asked = |annotations: &std::collections::BTreeMap<String, String>| annotations.get(names::APPROVE)?.parse::<i64>().ok();
+        let asked = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(names::APPROVE)?.parse::<i64>().ok();
         let mut found: Vec<(On, i64)> = Vec::new();
         for key in self.mapping_keys() {
-            found.extend(self.annotations(&key).and_then(asked).map(|asked| (On::Mapping(key), asked)));
+            found.extend(self.meta(&key).and_then(asked).map(|asked| (On::Mapping(key), asked)));
         }
         for name in self.sources.keys() {
             let source = self.world.sources.get(name);
             found.extend(
                 source
-                    .and_then(|s| asked(s.annotations()))
+                    .and_then(|s| asked(&s.metadata))
                     .map(|asked| (On::Source(name.to_string()), asked)),
             );
         }
@@ -137,24 +108,14 @@ impl Engine {
         self.statuses_soon();
     }
 
-    /// The annotations of a mapping that is there.
-    pub(super) fn annotations(&self, key: &MappingKey) -> Option<&std::collections::BTreeMap<String, String>> {
-        use crate::access::key::MappingKind;
+    /// The metadata of a mapping that is there.
+    pub(super) fn meta(&self, key: &MappingKey) -> Option<&ObjectMeta> {
         match key.kind {
             MappingKind::RoleMapping => {
                 let object = self.world.mappings.get(&format!("{}/{}", key.namespace, key.name))?;
-                Some(object.annotations())
+                Some(&object.metadata)
             }
-            MappingKind::ClusterRoleMapping => Some(self.world.cluster_mappings.get(&key.name)?.annotations()),
+            MappingKind::ClusterRoleMapping => Some(&self.world.cluster_mappings.get(&key.name)?.metadata),
         }
-    }
-
-    /// The limits of the sources that can be read.
-    pub(super) fn read_source_limits(&mut self) {
-        let read = |(name, source): (&Arc<str>, &Result<_, _>)| {
-            let source: &crate::access::source::CompiledSource = source.as_ref().ok()?;
-            Some((name.clone(), source.limits))
-        };
-        self.source_limits = self.sources.iter().filter_map(read).collect();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -337,7 +338,7 @@ impl Engine {
 
     pub(super) fn send(&mut self, key: BindingKey, verb: Verb, purpose: Purpose) {
         if let Purpose::Remove(removals) = &purpose {
-            self.spend(&key.owner, removals);
+            self.spending.made(&key.owner, removals, Timestamp::now());
         }
         self.queue.begin(&key);
         let id = self.id_of(&key);

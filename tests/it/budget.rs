@@ -8,22 +8,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::kit::{bindings, seed};
-use crate::system::{System, program, until};
-
-/// A verb of the plugin: exit code, and what it says.
-fn plugin(system: &System<'_>, args: &[&str]) -> (i32, String) {
-    let output = std::process::Command::new(program().with_file_name("kubectl-rolecall"))
-        .args(args)
-        .env("KUBECONFIG", system.cluster.kubeconfig())
-        .stdin(std::process::Stdio::null())
-        .output()
-        .expect("the plugin");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
-}
+use crate::system::{System, until};
 
 fn holds(system: &System<'_>, object: &str) -> Vec<Value> {
-    let (code, text) = plugin(system, &["holds", object, "-o", "json"]);
+    let (code, text) = system.plugin(&["holds", object, "-o", "json"]);
     assert_eq!(code, 0, "{text}");
     let report: Value = serde_json::from_str(&text).expect("JSON");
     report["removals"].as_array().cloned().unwrap_or_default()
@@ -142,7 +130,7 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
     assert_eq!(subjects(&system).await.len(), 467);
 
     // What was shown is approved: all of it goes, and what came later waits. The plugin asks, and there is nobody.
-    let (code, text) = plugin(&system, &["approve", &mapping]);
+    let (code, text) = system.plugin(&["approve", &mapping]);
     assert!(code == 1 && text.contains("no terminal"), "{text}");
     approve(&system, "rolemapping", Some(place), "m", newest(&shown));
     until_subjects(&system, 21).await;
@@ -152,11 +140,11 @@ async fn of_500_removals_one_patch_each_the_limit_passes_and_an_approval_release
         .map(|n| format!("oidc:user-{n}@corp.example"))
         .collect();
     assert_eq!(subjects(&system).await, left);
-    let (code, text) = plugin(&system, &["approve", "--yes", &mapping]);
+    let (code, text) = system.plugin(&["approve", "--yes", &mapping]);
     assert!(code == 0 && text.contains("2 removals approved"), "{text}");
     until_subjects(&system, 19).await;
     until_held(&system, "scimsource", None, "budget-okta", 0).await;
-    let (_, text) = plugin(&system, &["holds"]);
+    let (_, text) = system.plugin(&["holds"]);
     assert!(!text.contains(place), "{text}");
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::system::{System, program, until};
+use crate::system::{System, until};
 
 fn merge(system: &System<'_>, kind: &str, name: &str, namespace: Option<&str>, spec: &Value) {
     system.merge(kind, namespace, name, spec).expect_ok();
@@ -14,15 +14,8 @@ fn merge(system: &System<'_>, kind: &str, name: &str, namespace: Option<&str>, s
 
 /// `kubectl rolecall plan`: exit code, and what it says.
 fn plan(system: &System<'_>, args: &[&str]) -> (i32, String) {
-    let output = std::process::Command::new(program().with_file_name("kubectl-rolecall"))
-        .arg("plan")
-        .arg(format!("--access-policy={}", system.installed.access_policy.display()))
-        .args(args)
-        .env("KUBECONFIG", system.cluster.kubeconfig())
-        .output()
-        .expect("the plugin");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
+    let policy = format!("--access-policy={}", system.installed.access_policy.display());
+    system.plugin(&[&["plan", &policy], args].concat())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -224,6 +224,18 @@ impl<'a> System<'a> {
         assert!(ready.await.is_ok(), "not ready: {}\n{}", process.log(), self.explain());
     }
 
+    /// A verb of the plugin, as an admin without a terminal: exit code, and what it says.
+    pub fn plugin(&self, args: &[&str]) -> (i32, String) {
+        let output = Command::new(program().with_file_name("kubectl-rolecall"))
+            .args(args)
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the plugin");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), text)
+    }
+
     /// Creates a namespace, with labels.
     pub async fn namespace(&self, name: &str, labels: Value) {
         let api: Api<Namespace> = Api::all(self.admin.clone());

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::world::{World, cluster_role_mapping, key_of, role_mapping, view_of_team_a};
-use crate::access::budget::{Budget, Spending};
-use crate::access::diff::{Class, Removal};
+use crate::access::budget::{Budget, Spending, Unrecorded};
+use crate::access::diff::Removal;
 use crate::access::gate::{Gated, Hold, Op, deletion_instead};
-use crate::access::ledger::{BindingId, Event, On, reasons};
+use crate::access::ledger::{BindingId, Event, On};
 use crate::api::limits::Limits;
 
 impl World {
@@ -19,39 +19,24 @@ impl World {
 
     /// Counts what is taken away, as the engine does when it sends it; the usernames that cost something.
     pub fn spend(&mut self, removals: &[Removal]) -> Vec<String> {
-        let (time, key) = (self.time(), self.mapping.key.clone());
-        let mut names = Vec::new();
-        for removal in removals {
-            let Some(grantee) = &removal.grantee else { continue };
-            if removal.counted {
-                self.spending.spend(&key, &grantee.source, grantee.user, time);
-                names.push(grantee.username.clone());
-            } else if removal.class == Class::Said {
-                self.spending.said(&grantee.source, grantee.user, time);
-            }
-        }
+        let time = self.time();
+        self.spending.made(&self.mapping.key, removals, time);
+        let counted = removals.iter().filter(|removal| removal.counted);
+        let mut names: Vec<String> = counted.map(|removal| removal.subject.name.clone()).collect();
         names.sort();
         names
     }
 
     /// Records what is held and what is free again, as the engine does.
     pub fn record_holds(&mut self, id: &BindingId, gated: &Gated) {
-        let new = gated
-            .held_removals
-            .iter()
-            .filter(|(removal, hold)| *hold == Hold::Budget && self.ledger.held(id, &removal.subject.name).is_none());
-        let why = reasons(new.map(|(removal, _)| (removal.subject.name.as_str(), &removal.why)));
-        let due: Vec<&str> = gated.removals().map(|removal| removal.subject.name.as_str()).collect();
-        let free = self.ledger.held_of(id).filter(|(name, _)| !due.contains(name));
-        let usernames: Vec<String> = free.map(|(name, _)| name.to_owned()).collect();
-        if !why.is_empty() {
-            self.record(Event::Held { binding: id.clone(), why });
+        let Unrecorded { held, freed, .. } = Unrecorded::of(&self.ledger, id, gated, true);
+        let binding = id.clone();
+        if !held.is_empty() {
+            let binding = binding.clone();
+            self.record(Event::Held { binding, why: held });
         }
-        if !usernames.is_empty() {
-            self.record(Event::Freed {
-                binding: id.clone(),
-                usernames,
-            });
+        if !freed.is_empty() {
+            self.record(Event::Freed { binding, usernames: freed });
         }
     }
 
