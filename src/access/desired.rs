@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cause::joined;
+use super::cells::{Cell, Cells};
 use super::key::{BindingKey, MappingKey};
 use super::ledger::{Grantee, Ledger};
 use super::mapping::Mapping;
 use super::names::Installation;
-use super::people::{People, Person, PersonKey};
+use super::people::{Person, PersonKey};
 use super::policy::{self, AccessPolicy};
 use super::select::Selected;
-use super::shard::{Layout, Prefix, SUBJECTS_MAX};
+use super::shard::SUBJECTS_MAX;
 use super::targets::{Namespaces, Targets};
 use super::usernames::Usernames;
 use super::why::{Cause, GroupRef, Why};
+use crate::api::mapping::RoleRef;
 use crate::directory::{Directory, Source};
 
 /// How far what a source says can be acted on.
@@ -42,10 +44,8 @@ pub struct Live<'a> {
     pub usable: &'a [Arc<str>],
     /// Its groups.
     pub selected: &'a Selected,
-    /// Its people.
-    pub people: &'a People,
-    /// How they are cut.
-    pub layout: &'a Layout,
+    /// Its people, by the groups through which they are granted things.
+    pub cells: &'a Cells,
     /// Where it grants what.
     pub targets: &'a Targets,
 }
@@ -91,6 +91,22 @@ pub struct Desired {
     pub refused: usize,
 }
 
+impl<'a> Live<'a> {
+    /// Who is granted the role in the namespace; `None` if nobody is to be.
+    pub fn cell(&self, namespace: &str, role: &RoleRef) -> Option<&'a Cell> {
+        self.cells.get(self.targets.whose(namespace, role)?)
+    }
+
+    /// Each role that is granted in the namespace, and to whom.
+    pub fn cells_in(self, namespace: &str) -> impl Iterator<Item = (&'a RoleRef, &'a Cell)> + use<'a> {
+        let (cells, roles) = (self.cells, self.targets.pairs.get(namespace));
+        roles
+            .into_iter()
+            .flatten()
+            .filter_map(|(role, whose)| Some((role, cells.get(whose)?)))
+    }
+}
+
 impl Owner<'_> {
     /// Which mapping.
     pub fn key(&self) -> &MappingKey {
@@ -127,10 +143,13 @@ impl<'a> View<'a> {
     pub fn desired(&self, key: &BindingKey) -> Desired {
         let mut desired = Desired::default();
         let Owner::Live(live) = self.owner else { return desired };
-        if !live.targets.has(&key.namespace, &key.role) || !live.layout.has(key.prefix) {
+        let Some(cell) = live.cell(&key.namespace, &key.role) else {
+            return desired;
+        };
+        if !cell.layout.has(key.prefix) || !self.is_there(&key.namespace) {
             return desired;
         }
-        for (person, known) in live.people.shard(key.prefix) {
+        for (person, known) in cell.people.shard(key.prefix) {
             if !self.allows(&known.username) {
                 desired.refused += 1;
             } else if desired.people.len() < SUBJECTS_MAX && self.source_state(&person.source) == SourceState::Live {
@@ -140,19 +159,24 @@ impl<'a> View<'a> {
         desired
     }
 
-    /// The bindings in which a person of the mapping is to be found in one namespace.
-    pub fn places<'b>(&'b self, namespace: &'b str, hash: u64) -> impl Iterator<Item = BindingKey> + 'b {
+    /// Whether the namespace exists and is not going.
+    pub fn is_there(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(|ns| !ns.terminating)
+    }
+
+    /// The bindings in which a person is to be found in one namespace.
+    pub fn places<'b>(&'b self, namespace: &'b str, person: &'b PersonKey) -> impl Iterator<Item = BindingKey> + 'b {
         let live = match self.owner {
             Owner::Live(live) => Some(live),
             Owner::Frozen(_) | Owner::Ended(_) => None,
         };
-        live.into_iter().flat_map(move |live| {
-            let prefix = live.layout.shard_of(hash);
-            live.targets.roles(namespace).map(move |role| BindingKey {
+        live.filter(|_| self.is_there(namespace)).into_iter().flat_map(move |live| {
+            let theirs = live.cells_in(namespace).filter(|(_, cell)| cell.people.get(person).is_some());
+            theirs.map(move |(role, cell)| BindingKey {
                 owner: live.mapping.key.clone(),
                 role: role.clone(),
                 namespace: namespace.to_owned(),
-                prefix,
+                prefix: cell.layout.shard_of(person.hash),
             })
         })
     }
@@ -163,8 +187,7 @@ impl<'a> View<'a> {
         let mut keys: BTreeSet<BindingKey> = seen.into_iter().filter(|key| key.owner == *owner).collect();
         keys.extend(self.ledger.of_owner(owner).map(|(_, key)| key));
         if let Owner::Live(live) = self.owner {
-            let shards = live.layout.shards().filter(|shard| live.people.count(*shard, 1) > 0);
-            keys.extend(keys_of(owner, live.targets, shards));
+            keys.extend(live.cells.iter().flat_map(|cell| cell.inhabited(owner)));
         }
         keys
     }
@@ -187,20 +210,6 @@ impl<'a> View<'a> {
         let event = source.map(|source| joined(source, grantee.n, grantee.via)).unwrap_or_default();
         self.why(&grantee.source, Some(grantee.via), Cause::Member(event))
     }
-}
-
-/// The bindings of a mapping for some shards: with the touched shards, all that a changed person concerns.
-pub fn keys_of<'a>(owner: &'a MappingKey, targets: &'a Targets, shards: impl IntoIterator<Item = Prefix>) -> BTreeSet<BindingKey> {
-    let mut keys = BTreeSet::new();
-    for prefix in shards {
-        keys.extend(targets.pairs.iter().map(|(namespace, role)| BindingKey {
-            owner: owner.clone(),
-            role: role.clone(),
-            namespace: namespace.clone(),
-            prefix,
-        }));
-    }
-    keys
 }
 
 fn grantee(key: &PersonKey, person: &Person) -> Grantee {

@@ -3,13 +3,12 @@
 
 use super::binding::{Observed, SubjectRef};
 use super::cause::{left, said};
-use super::desired::{Desired, Owner, SourceState, View};
+use super::desired::{Desired, Live, Owner, SourceState, View};
 use super::key::BindingKey;
 use super::ledger::{BindingId, Grantee};
 use super::names;
 use super::people::PersonKey;
 use super::policy::Refusal;
-use super::select::Selected;
 use super::why::{Cause, Event, Why};
 
 /// Of which class a removal is: the gate treats them differently.
@@ -330,30 +329,48 @@ impl Judge<'_, '_> {
             return with(Class::Other, Cause::SourceNotUsed);
         }
         let person = PersonKey::new(&held.source.as_str().into(), held.n, &held.user);
-        let Some(now) = live.people.get(&person) else {
-            return with(Class::Other, self.not_meant(held, live.selected));
+        let now = live
+            .cell(&self.key.namespace, &self.key.role)
+            .and_then(|cell| cell.people.get(&person));
+        let username = view.usernames.effective(&held.source, held.n);
+        let cause = match now {
+            Some(now) => self.why_not_here(held, person.hash, *now.username == held.username, taken),
+            None => self.not_meant(held, live),
         };
-        let cause = self.why_not_here(held, person.hash, now.username == held.username.as_str().into(), taken);
-        let (class, replacement) = match self.replacement(&person, &now.username) {
+        let (class, replacement) = match username.map_or(Replacement::None, |username| self.replacement(&person, username)) {
             Replacement::None => (Class::Other, Replacement::None),
             replacement => (Class::Replaced, replacement),
         };
-        Some((class, view.why(&held.source, Some(now.via), cause), replacement))
+        let via = now.map_or(held.via, |now| now.via);
+        Some((class, view.why(&held.source, Some(via), cause), replacement))
     }
 
-    /// The person is none of the mapping's people.
-    fn not_meant(&self, held: &Grantee, selected: &Selected) -> Cause {
+    /// The person is none of those who are granted this role here.
+    fn not_meant(&self, held: &Grantee, live: Live<'_>) -> Cause {
         let Some(source) = self.view.directory.source(&held.source) else {
             return Cause::LeftGroups(Event::default());
         };
+        let selected = live.selected;
         let above = source.ancestors(held.n);
         let groups: Vec<u32> = selected.of(&held.source).collect();
         if groups.iter().any(|group| above.contains(*group)) {
             let user = source.get(held.n);
             let event = user.map(|user| said(user)).unwrap_or_default();
-            return match user.is_some_and(|user| !selected.means(user)) {
-                true => Cause::NotSelected(event),
-                false => Cause::NoUsername(event),
+            if user.is_some_and(|user| !selected.means(user)) {
+                return Cause::NotSelected(event);
+            }
+            if self.view.usernames.effective(&held.source, held.n).is_none() {
+                return Cause::NoUsername(event);
+            }
+            let here = live.cell(&self.key.namespace, &self.key.role);
+            return match source
+                .get(held.via)
+                .filter(|_| live.mapping.is_by_group() && groups.contains(&held.via))
+            {
+                // still in the group through which it was granted: what that yields is not this any more
+                Some(group) if above.contains(held.via) && !self.refused() => Cause::YieldChanged(said(group)),
+                _ if here.is_some() => Cause::LeftGroups(left(source, held.n, held.via, &groups)),
+                _ => self.not_granted(),
             };
         }
         Cause::LeftGroups(left(source, held.n, held.via, &groups))
@@ -364,13 +381,10 @@ impl Judge<'_, '_> {
         let Owner::Live(live) = self.view.owner else {
             return Cause::NotGranted;
         };
-        if !live.targets.has(&self.key.namespace, &self.key.role) {
-            let refused = self.view.policy.is_some_and(|policy| {
-                policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()
-            });
-            return if refused { Cause::NotAllowed } else { Cause::NotGranted };
-        }
-        if live.layout.shard_of(hash) != self.key.prefix {
+        let Some(cell) = live.cell(&self.key.namespace, &self.key.role) else {
+            return self.not_granted();
+        };
+        if cell.layout.shard_of(hash) != self.key.prefix {
             return Cause::Moved;
         }
         if same_name {
@@ -383,13 +397,24 @@ impl Judge<'_, '_> {
         Cause::Renamed(user.map(|user| said(user)).unwrap_or_default())
     }
 
+    /// The access policy forbids the role or the namespace.
+    fn refused(&self) -> bool {
+        self.view.policy.is_some_and(|policy| {
+            policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()
+        })
+    }
+
+    fn not_granted(&self) -> Cause {
+        if self.refused() { Cause::NotAllowed } else { Cause::NotGranted }
+    }
+
     /// What the mapping is to give the person in this namespace under today's username, and whether all of it stands.
     fn replacement(&self, person: &PersonKey, username: &str) -> Replacement {
         if !self.view.allows(username) {
             return Replacement::None;
         }
         let (mut here, mut elsewhere, mut pending) = (false, false, false);
-        for place in self.view.places(&self.key.namespace, person.hash) {
+        for place in self.view.places(&self.key.namespace, person) {
             let id = BindingId::of(&place, &self.view.installation.class);
             let stands = (self.seen)(&place).is_some_and(|o| o.holds(username));
             let theirs = self

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::key::MappingKey;
 use super::members::MemberFilter;
+use super::pattern::Pattern;
 use super::policy::Refusal;
+use super::rule::GrantRule;
 use crate::api::limits::Limits;
-use crate::api::mapping::{ClusterRoleMapping, Groups, Mode, Namespaces, RoleMapping, RoleRef};
-use crate::api::selector::Selector;
+use crate::api::mapping::{ClusterGrant, ClusterRoleMapping, Grant, Groups, Mode, RoleMapping, RoleRef};
 use crate::directory::Resource;
 use crate::scim::ResourceKind;
 use crate::scim::filter::{Filter, Key, Matcher};
@@ -55,6 +56,8 @@ pub enum GroupSelector {
     ExternalIds(Vec<String>),
     /// By a filter.
     Filter(Box<GroupFilter>),
+    /// By a pattern over displayName.
+    Pattern(Box<Pattern>),
 }
 
 /// A filter over displayName, externalId and id, compiled.
@@ -70,26 +73,6 @@ pub struct GroupFilter {
     pub(super) by_name: bool,
 }
 
-/// One role and where it is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantRule {
-    /// The role.
-    pub role: RoleRef,
-    /// Where.
-    pub place: Place,
-}
-
-/// Where a role is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the mapping's own namespace.
-    Own,
-    /// In namespaces by name.
-    Names(BTreeSet<String>),
-    /// In namespaces by label.
-    Labels(Selector),
-}
-
 impl Mapping {
     /// How many may lose something within an hour; `None` once it has ended by `notAfter`: then everybody is to go, as was said.
     pub fn limits(&self) -> Option<Limits> {
@@ -103,18 +86,17 @@ impl Mapping {
             return Err(Refusal::new("InvalidSpec", "the object has no name or no namespace"));
         };
         let spec = &object.spec;
-        let grants = spec.grants.iter().map(|grant| GrantRule {
-            role: grant.role_ref.clone(),
-            place: Place::Own,
-        });
+        let groups = groups(&spec.groups)?;
+        let rule = |(i, grant): (usize, &Grant)| GrantRule::of(i, &grant.role_ref, None, groups.captures());
+        let grants: Result<Vec<_>, _> = spec.grants.iter().enumerate().map(rule).collect();
         Ok(Self {
             key: MappingKey::role_mapping(namespace.clone(), name.clone()),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
-            groups: groups(&spec.groups)?,
             members: MemberFilter::of(spec.members.as_ref())?,
-            grants: some(grants.collect())?,
+            grants: some(grants?)?,
+            groups,
             mode: spec.mode,
             not_after: not_after(spec.not_after.as_deref())?,
             expired: false,
@@ -130,24 +112,17 @@ impl Mapping {
             return Err(Refusal::new("InvalidSpec", "the object has no name"));
         };
         let spec = &object.spec;
-        let grants: Result<Vec<_>, _> = spec
-            .grants
-            .iter()
-            .map(|grant| {
-                Ok(GrantRule {
-                    role: grant.role_ref.clone(),
-                    place: place(&grant.namespaces)?,
-                })
-            })
-            .collect();
+        let groups = groups(&spec.groups)?;
+        let rule = |(i, grant): (usize, &ClusterGrant)| GrantRule::of(i, &grant.role_ref, Some(&grant.namespaces), groups.captures());
+        let grants: Result<Vec<_>, _> = spec.grants.iter().enumerate().map(rule).collect();
         Ok(Self {
             key: MappingKey::cluster_role_mapping(name.clone()),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
-            groups: groups(&spec.groups)?,
             members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
+            groups,
             mode: spec.mode,
             not_after: not_after(spec.not_after.as_deref())?,
             expired: false,
@@ -162,6 +137,21 @@ impl Mapping {
         Self { expired, ..self }
     }
 
+    /// Whether groups may yield different things.
+    pub fn is_by_group(&self) -> bool {
+        self.grants.iter().any(GrantRule::is_by_group)
+    }
+
+    /// Whether it grants something to all its groups alike.
+    pub fn is_for_everyone(&self) -> bool {
+        !self.expired && !self.grants.iter().all(GrantRule::is_by_group)
+    }
+
+    /// Every role that it can grant, in the order of its spec.
+    pub fn roles(&self) -> Vec<RoleRef> {
+        self.grants.iter().flat_map(|rule| rule.role.all()).collect()
+    }
+
     /// Whether it uses the source.
     pub fn uses(&self, source: &str) -> bool {
         self.sources.iter().any(|s| **s == *source)
@@ -173,8 +163,10 @@ impl Mapping {
 fn some(grants: Vec<GrantRule>) -> Result<Vec<GrantRule>, Refusal> {
     match grants.len() {
         0 => Err(Refusal::new("InvalidSpec", "spec.grants is empty")),
-        1..=24 => Ok(grants),
-        n => Err(Refusal::new("InvalidSpec", format!("spec.grants has {n} entries; at most 24"))),
+        _ => match grants.iter().map(|rule| rule.role.all().len()).sum() {
+            0..=24 => Ok(grants),
+            n => Err(Refusal::new("InvalidSpec", format!("spec.grants names {n} roles; at most 24"))),
+        },
     }
 }
 
@@ -197,47 +189,26 @@ fn sources(names: &[String]) -> Result<Vec<Arc<str>>, Refusal> {
 }
 
 fn groups(groups: &Groups) -> Result<GroupSelector, Refusal> {
-    match groups {
-        Groups {
-            names: Some(names),
-            external_ids: None,
-            filter: None,
-        } => Ok(GroupSelector::Names(each_once(names))),
-        Groups {
-            names: None,
-            external_ids: Some(ids),
-            filter: None,
-        } => Ok(GroupSelector::ExternalIds(each_once(ids))),
-        Groups {
-            names: None,
-            external_ids: None,
-            filter: Some(filter),
-        } => Ok(GroupSelector::Filter(Box::new(GroupFilter::compile(filter)?))),
+    let Groups {
+        names,
+        external_ids,
+        filter,
+        pattern,
+    } = groups;
+    match (names, external_ids, filter, pattern) {
+        (Some(names), None, None, None) => Ok(GroupSelector::Names(each_once(names))),
+        (None, Some(ids), None, None) => Ok(GroupSelector::ExternalIds(each_once(ids))),
+        (None, None, Some(filter), None) => Ok(GroupSelector::Filter(Box::new(GroupFilter::compile(filter)?))),
+        (None, None, None, Some(pattern)) => Ok(GroupSelector::Pattern(Box::new(Pattern::compile(pattern)?))),
         _ => Err(Refusal::new(
             "InvalidSpec",
-            "exactly one of spec.groups.names, externalIds and filter must be set",
+            "exactly one of spec.groups.names, externalIds, filter and pattern must be set",
         )),
     }
 }
 
-fn place(namespaces: &Namespaces) -> Result<Place, Refusal> {
-    match namespaces {
-        Namespaces {
-            names: Some(names),
-            selector: None,
-        } => Ok(Place::Names(names.iter().cloned().collect())),
-        Namespaces {
-            names: None,
-            selector: Some(selector),
-        } => Ok(Place::Labels(selector.clone())),
-        _ => Err(Refusal::new(
-            "InvalidSpec",
-            "exactly one of namespaces.names and namespaces.selector must be set",
-        )),
-    }
-}
-
-fn each_once(list: &[String]) -> Vec<String> {
+/// The list without what comes again.
+pub(super) fn each_once(list: &[String]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     list.iter().filter(|item| seen.insert(item.as_str())).cloned().collect()
 }
@@ -257,6 +228,16 @@ pub(super) fn matcher(filter: &Filter, kind: ResourceKind, field: &str, text: &s
             "a text stands in double quotes, as in displayName eq \"Backend\"",
         )),
         false => Ok(matcher.absent_is_false()),
+    }
+}
+
+impl GroupSelector {
+    /// The names of what it captures of each group's name.
+    pub fn captures(&self) -> &[String] {
+        match self {
+            Self::Pattern(pattern) => pattern.captures(),
+            Self::Names(_) | Self::ExternalIds(_) | Self::Filter(_) => &[],
+        }
     }
 }
 

@@ -110,6 +110,16 @@ impl People {
         self.shard(prefix).take(limit).count()
     }
 
+    /// Whether any of these users of a source is among them.
+    pub fn has_any(&self, source: &str, users: &RoaringBitmap) -> bool {
+        self.numbers.get(source).is_some_and(|numbers| !numbers.is_disjoint(users))
+    }
+
+    /// Their numbers, by source.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, &RoaringBitmap)> {
+        self.numbers.iter().map(|(source, numbers)| (&**source, numbers))
+    }
+
     /// From scratch.
     pub fn compute(directory: &Directory, usernames: &Usernames, selected: &Selected) -> Self {
         let mut people = Self::default();

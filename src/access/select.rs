@@ -8,14 +8,17 @@ use super::members::MemberFilter;
 use crate::directory::{Directory, Kind, Resource, Source};
 use crate::scim::fold;
 
+/// A group: its source and its number there.
+pub type Group = (Arc<str>, u32);
+
 /// The groups of one mapping, and what is to be told of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selected {
     /// The groups that count, in a fixed order: by source as the mapping lists them, then by age of the group.
-    pub groups: Vec<(Arc<str>, u32)>,
+    pub groups: Vec<Group>,
     /// Which of their members; none: all.
     pub members: Option<Arc<MemberFilter>>,
-    /// The names or externalIds that no group bears; the filter, if it matches no group.
+    /// The names or externalIds that no group bears; the filter or pattern, if it matches no group.
     pub unmatched: Vec<String>,
     /// The names or externalIds that several groups bear: the one that has borne it longest has it, the others get nothing.
     pub ambiguous: Vec<String>,
@@ -66,7 +69,14 @@ pub fn select(mapping: &Mapping, sources: &[Arc<str>], directory: &Directory) ->
                 bearers.extend(resources.map(|group| (group.since("externalId"), *i, group.n)));
             }
         }),
-        GroupSelector::Filter(filter) => by_filter(filter, &found, &mut selected),
+        GroupSelector::Filter(filter) => {
+            let matched = matching(&found, |source| candidates(filter, source), |group| filter.matches(group));
+            among(matched, filter.text(), filter.by_name, &mut selected)
+        }
+        GroupSelector::Pattern(pattern) => {
+            let matched = matching(&found, |source| Box::new(source.groups()), |group| pattern.matches(&group.name));
+            among(matched, pattern.text(), true, &mut selected)
+        }
     };
     groups.sort_unstable();
     groups.dedup();
@@ -90,31 +100,38 @@ fn by(wanted: &[String], selected: &mut Selected, mut bearers_of: impl FnMut(&st
     groups
 }
 
-fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], selected: &mut Selected) -> Vec<(usize, u32)> {
-    let mut matched: Vec<(usize, &Arc<Resource>)> = Vec::new();
-    for (i, _, source) in found {
-        matched.extend(
-            candidates(filter, source)
-                .filter(|group| filter.matches(group))
-                .map(|group| (*i, group)),
-        );
-    }
+type Groups<'a> = Box<dyn Iterator<Item = &'a Arc<Resource>> + 'a>;
+
+fn matching<'a>(
+    found: &[(usize, &Arc<str>, &'a Source)],
+    candidates: impl Fn(&'a Source) -> Groups<'a>,
+    matches: impl Fn(&Resource) -> bool,
+) -> Vec<(usize, &'a Arc<Resource>)> {
+    let of = |(i, _, source): &(usize, &Arc<str>, &'a Source)| {
+        let i = *i;
+        candidates(source).map(move |group| (i, group))
+    };
+    found.iter().flat_map(of).filter(|(_, group)| matches(group)).collect()
+}
+
+/// Of the groups that match, those that count. `by_name`: it was their names that decided.
+fn among(matched: Vec<(usize, &Arc<Resource>)>, text: &str, by_name: bool, selected: &mut Selected) -> Vec<(usize, u32)> {
     if matched.is_empty() {
-        selected.unmatched.push(filter.text().to_owned());
+        selected.unmatched.push(text.to_owned());
     }
-    if !filter.by_name {
+    if !by_name {
         return matched.into_iter().map(|(i, group)| (i, group.n)).collect();
     }
-    // names are compared without case here, as the filter compares them
-    let mut by_name: HashMap<String, Vec<(Bearer, &str)>> = HashMap::new();
+    // names are compared without case here, as a filter compares them
+    let mut bearers_of: HashMap<String, Vec<(Bearer, &str)>> = HashMap::new();
     for (i, group) in matched {
-        by_name
+        bearers_of
             .entry(fold(&group.name))
             .or_default()
             .push(((group.name_since, i, group.n), &group.name));
     }
     let mut groups = Vec::new();
-    for bearers in by_name.values() {
+    for bearers in bearers_of.values() {
         if let Some(((_, i, n), name)) = bearers.iter().min() {
             groups.push((*i, *n));
             if bearers.len() > 1 {
@@ -127,7 +144,7 @@ fn by_filter(filter: &GroupFilter, found: &[(usize, &Arc<str>, &Source)], select
 }
 
 /// The groups that the filter could match: by an index, if the filter says which one it means.
-fn candidates<'a>(filter: &'a GroupFilter, source: &'a Source) -> Box<dyn Iterator<Item = &'a Arc<Resource>> + 'a> {
+fn candidates<'a>(filter: &'a GroupFilter, source: &'a Source) -> Groups<'a> {
     if let Some(id) = &filter.id {
         let group = id
             .parse()

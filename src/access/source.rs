@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::expression::Expression;
 use super::mapping::GroupFilter;
 use super::policy::Refusal;
-use super::username::Expression;
 use crate::api::limits::Limits;
 use crate::api::source::{AllowedNamespaces, ScimSource};
 use crate::directory::{Kind, Source};

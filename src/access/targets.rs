@@ -1,12 +1,16 @@
-//! Where a mapping grants what: the (role, namespace) pairs that it covers today, and what of its spec is refused. Who gets it is not asked here.
+//! Where a mapping grants what: the (role, namespace) pairs that it covers today, whose groups' each is, and what of its spec is refused. Who is in the groups is not asked here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::key::MappingKind;
-use super::mapping::{Mapping, Place};
+use super::mapping::Mapping;
 use super::policy::{AccessPolicy, Refusal};
+use super::rule::{Place, Role};
+use super::select::{Group, Selected};
+use super::yields::Yields;
 use crate::api::mapping::RoleRef;
+use crate::api::selector::Selector;
 use crate::api::source::{AllowedNamespaces, ScimSourceSpec};
 
 /// A namespace, as far as it matters here.
@@ -23,37 +27,57 @@ pub struct NamespaceInfo {
 /// Namespaces by name.
 pub type Namespaces = imbl::OrdMap<String, Arc<NamespaceInfo>>;
 
-/// What one mapping covers.
+/// Who is granted something somewhere: the members of all the mapping's groups, or those of some.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Of all.
+    Everyone,
+    /// Of these, in the order of the selection.
+    Groups(Arc<[Group]>),
+}
+
+/// What one mapping covers, whether or not the namespaces exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// Namespace and role, for each that is granted.
-    pub pairs: BTreeSet<(String, RoleRef)>,
+    /// For each namespace, each role that is granted there, and to whom.
+    pub pairs: BTreeMap<String, BTreeMap<RoleRef, Whose>>,
+    /// The roles among them.
+    pub roles: BTreeSet<RoleRef>,
     /// What of the spec is not granted, each once, sorted.
     pub refusals: Vec<Refusal>,
-    /// Namespaces that the spec names and that do not exist (yet).
-    pub missing: Vec<String>,
-    /// Namespaces that the mapping covers and that are being deleted.
-    pub terminating: BTreeSet<String>,
+    /// The groups that are granted nothing by some rule, each with one reason.
+    pub refused: BTreeMap<Group, Refusal>,
     /// A selector that selects nothing.
     pub empty_selector: bool,
 }
 
 impl Targets {
+    /// Who is granted the role in the namespace.
+    pub fn whose(&self, namespace: &str, role: &RoleRef) -> Option<&Whose> {
+        self.pairs.get(namespace)?.get(role)
+    }
+
     /// Whether the role is granted in the namespace.
     pub fn has(&self, namespace: &str, role: &RoleRef) -> bool {
-        self.roles(namespace).any(|r| r == role)
+        self.whose(namespace, role).is_some()
     }
 
-    /// The roles that are granted in a namespace.
-    pub fn roles<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a RoleRef> + 'a {
-        let first = (namespace.to_owned(), RoleRef::default());
-        let rest = self.pairs.range(first..);
-        rest.take_while(move |(ns, _)| ns == namespace).map(|(_, role)| role)
+    /// Namespace, role, and who is granted it there.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &RoleRef, &Whose)> {
+        self.pairs
+            .iter()
+            .flat_map(|(namespace, roles)| roles.iter().map(move |(role, whose)| (namespace, role, whose)))
     }
 
-    /// The namespaces in which anything is granted.
-    pub fn namespaces(&self) -> BTreeSet<&str> {
-        self.pairs.iter().map(|(namespace, _)| namespace.as_str()).collect()
+    /// The namespaces in which anything is granted now: those that exist and are not going.
+    pub fn namespaces<'a>(&'a self, all: &'a Namespaces) -> impl Iterator<Item = &'a str> {
+        let names = self.pairs.keys().map(String::as_str);
+        names.filter(|name| all.get(*name).is_some_and(|ns| !ns.terminating))
+    }
+
+    /// The namespaces in which something is to be granted and that do not exist (yet).
+    pub fn missing<'a>(&'a self, all: &'a Namespaces) -> impl Iterator<Item = &'a str> {
+        self.pairs.keys().map(String::as_str).filter(|name| !all.contains_key(*name))
     }
 }
 
@@ -127,68 +151,131 @@ fn source_shows(source: &str, mappable: &[String], mapping: &Mapping) -> Result<
 }
 
 /// All pairs. Without a policy nothing is refused here: what is granted already must not go because a file is missing, and the gate lets nothing new pass.
-pub fn targets(mapping: &Mapping, namespaces: &Namespaces, policy: Option<&AccessPolicy>) -> Targets {
+pub fn targets(mapping: &Mapping, selected: &Selected, yields: &Yields, namespaces: &Namespaces, policy: Option<&AccessPolicy>) -> Targets {
     let mut targets = Targets::default();
     if mapping.expired {
         return targets;
     }
-    let mut refusals = BTreeSet::new();
-    let mut missing = BTreeSet::new();
+    let mut found = Found::default();
+    let allowed = |role: &RoleRef| policy.map_or(Ok(()), |p| p.role(role.kind, &role.name));
+    let open = |namespace: &str| policy.map_or(Ok(()), |p| p.namespace(namespace));
+    // the places of the rules that name them, by rule
+    let mut places: Vec<BTreeSet<String>> = Vec::new();
     for rule in &mapping.grants {
-        if let Some(refusal) = policy.and_then(|p| p.role(rule.role.kind, &rule.role.name).err()) {
-            refusals.insert(refusal);
-            continue;
-        }
-        let mut found = false;
-        let mut cover = |name: &str, named: bool| {
-            if let Some(refusal) = policy.and_then(|p| p.namespace(name).err()) {
-                // a selector never means a protected namespace; a name does, and must be told
-                if named {
-                    refusals.insert(refusal);
-                }
-                return;
-            }
-            match namespaces.get(name) {
-                Some(ns) if ns.terminating => {
-                    targets.terminating.insert(name.to_owned());
-                }
-                Some(_) => {
-                    found = true;
-                    targets.pairs.insert((name.to_owned(), rule.role.clone()));
-                }
-                None => {
-                    missing.insert(name.to_owned());
-                }
-            }
-        };
-        match &rule.place {
-            Place::Own => cover(&mapping.key.namespace, true),
-            Place::Names(names) => names.iter().for_each(|name| cover(name, true)),
+        found.refusals.extend(rule.role.all().iter().filter_map(|role| allowed(role).err()));
+        let here = match &rule.place {
+            Place::Own => BTreeSet::from([mapping.key.namespace.clone()]),
+            Place::Names(names) => names.clone(),
             Place::Labels(selector) => {
-                namespaces
-                    .values()
-                    .filter(|ns| selector.matches(&ns.labels))
-                    .for_each(|ns| cover(&ns.name, false));
-                targets.empty_selector |= !found;
+                // a selector never means a protected namespace; a name does, and must be told
+                let selects = |ns: &&Arc<NamespaceInfo>| selector.matches(&ns.labels) && open(&ns.name).is_ok();
+                let here: BTreeSet<String> = namespaces.values().filter(selects).map(|ns| ns.name.clone()).collect();
+                targets.empty_selector |= here.is_empty();
+                here
             }
+            Place::Yielded(_) => BTreeSet::new(),
+        };
+        let (refused, here): (Vec<_>, BTreeSet<_>) = split(here, open);
+        found.refusals.extend(refused);
+        if let Role::Named(role) = &rule.role
+            && allowed(role).is_ok()
+            && !rule.is_by_group()
+        {
+            here.iter().for_each(|namespace| found.everyone(namespace, role));
+        }
+        places.push(here);
+    }
+    for (n, group) in selected.groups.iter().enumerate() {
+        let Some(yields) = yields.get(group) else { continue };
+        let mut refused = yields.refusals.first().cloned();
+        for grant in yields.grants.iter().filter(|grant| allowed(&grant.role).is_ok()) {
+            match &grant.namespace {
+                Some(namespace) => match open(namespace) {
+                    Ok(()) => found.group(namespace, &grant.role, n),
+                    Err(refusal) => refused = refused.or(Some(refusal)),
+                },
+                None => {
+                    let here = places.get(grant.rule).into_iter().flatten();
+                    here.for_each(|namespace| found.group(namespace, &grant.role, n));
+                }
+            }
+        }
+        if let Some(refusal) = refused {
+            targets.refused.insert(group.clone(), refusal);
         }
     }
-    targets.refusals = refusals.into_iter().collect();
-    targets.missing = missing.into_iter().collect();
+    targets.refusals = std::mem::take(&mut found.refusals).into_iter().collect();
+    (targets.pairs, targets.roles) = found.pairs(selected);
     targets
 }
 
-/// The roles that a mapping grants in one namespace: what a change of one namespace changes, at the cost of one.
-pub fn roles_in(mapping: &Mapping, namespace: &NamespaceInfo, policy: Option<&AccessPolicy>) -> BTreeSet<RoleRef> {
-    if mapping.expired || namespace.terminating || policy.is_some_and(|p| p.namespace(&namespace.name).is_err()) {
-        return BTreeSet::new();
+fn split(names: BTreeSet<String>, open: impl Fn(&str) -> Result<(), Refusal>) -> (Vec<Refusal>, BTreeSet<String>) {
+    let mut refused = Vec::new();
+    let here = names.into_iter().filter(|name| match open(name) {
+        Ok(()) => true,
+        Err(refusal) => {
+            refused.push(refusal);
+            false
+        }
+    });
+    let here = here.collect();
+    (refused, here)
+}
+
+/// Pairs as they are found: everybody's, or those of the groups of these positions in the selection.
+#[derive(Default)]
+struct Found {
+    pairs: BTreeMap<String, BTreeMap<RoleRef, Option<BTreeSet<usize>>>>,
+    refusals: BTreeSet<Refusal>,
+}
+
+impl Found {
+    fn everyone(&mut self, namespace: &str, role: &RoleRef) {
+        self.pairs.entry(namespace.to_owned()).or_default().insert(role.clone(), None);
     }
-    let covers = |place: &Place| match place {
-        Place::Own => mapping.key.namespace == namespace.name,
-        Place::Names(names) => names.contains(&namespace.name),
-        Place::Labels(selector) => selector.matches(&namespace.labels),
-    };
-    let allowed = |role: &RoleRef| policy.is_none_or(|p| p.role(role.kind, &role.name).is_ok());
-    let rules = mapping.grants.iter().filter(|rule| covers(&rule.place) && allowed(&rule.role));
-    rules.map(|rule| rule.role.clone()).collect()
+
+    fn group(&mut self, namespace: &str, role: &RoleRef, n: usize) {
+        let roles = match self.pairs.get_mut(namespace) {
+            Some(roles) => roles,
+            None => self.pairs.entry(namespace.to_owned()).or_default(),
+        };
+        match roles.get_mut(role) {
+            Some(None) => {}
+            Some(Some(groups)) => drop(groups.insert(n)),
+            None => drop(roles.insert(role.clone(), Some(BTreeSet::from([n])))),
+        }
+    }
+
+    fn pairs(self, selected: &Selected) -> (BTreeMap<String, BTreeMap<RoleRef, Whose>>, BTreeSet<RoleRef>) {
+        // the same groups are kept once
+        let mut known: HashMap<BTreeSet<usize>, Arc<[Group]>> = HashMap::new();
+        let mut all = BTreeSet::new();
+        let mut whose = |groups: Option<BTreeSet<usize>>| match groups {
+            None => Whose::Everyone,
+            Some(groups) => match known.get(&groups) {
+                Some(same) => Whose::Groups(same.clone()),
+                None => {
+                    let these: Arc<[Group]> = groups.iter().filter_map(|n| selected.groups.get(*n)).cloned().collect();
+                    known.insert(groups, these.clone());
+                    Whose::Groups(these)
+                }
+            },
+        };
+        let mut pairs = BTreeMap::new();
+        for (namespace, roles) in self.pairs {
+            all.extend(roles.keys().filter(|role| !all.contains(*role)).cloned().collect::<Vec<_>>());
+            let roles: BTreeMap<RoleRef, Whose> = roles.into_iter().map(|(role, groups)| (role, whose(groups))).collect();
+            pairs.insert(namespace, roles);
+        }
+        (pairs, all)
+    }
+}
+
+/// Whether the mapping covers other namespaces when this one, of that name, changes so: only its labels can select it.
+pub fn covers_otherwise(mapping: &Mapping, before: Option<&NamespaceInfo>, after: Option<&NamespaceInfo>) -> bool {
+    let selects = |selector: &Selector, ns: Option<&NamespaceInfo>| ns.is_some_and(|ns| selector.matches(&ns.labels));
+    mapping.grants.iter().any(|rule| match &rule.place {
+        Place::Labels(selector) => selects(selector, before) != selects(selector, after),
+        Place::Own | Place::Names(_) | Place::Yielded(_) => false,
+    })
 }

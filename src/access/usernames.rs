@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 
-use super::username::Expression;
+use super::expression::Expression;
 use crate::directory::{Directory, Kind, Resource, Source};
 
 /// The most users of a source whose lack of a username is remembered with its reason.

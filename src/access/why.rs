@@ -59,8 +59,10 @@ pub enum Cause {
     Disabled(Event),
     /// The provider deleted the person.
     Deleted(Event),
-    /// The person is in none of the mapping's groups any more.
+    /// The person is in none of the groups any more that are granted this.
     LeftGroups(Event),
+    /// What the mapping's expressions yield for the group is something else now: the group has another name, or the spec changed.
+    YieldChanged(Event),
     /// `members.filter` does not select the person any more.
     NotSelected(Event),
     /// The mapping's `notAfter` has passed.
@@ -102,6 +104,7 @@ impl Why {
             Cause::Disabled(_) => "Disabled",
             Cause::Deleted(_) => "Deleted",
             Cause::LeftGroups(_) => "LeftGroups",
+            Cause::YieldChanged(_) => "YieldChanged",
             Cause::NotSelected(_) => "NotSelected",
             Cause::Expired => "Expired",
             Cause::Renamed(_) => "Renamed",
@@ -129,6 +132,7 @@ impl fmt::Display for Cause {
             Self::Disabled(event) => write!(f, "disabled by the provider{event}"),
             Self::Deleted(event) => write!(f, "deleted by the provider{event}"),
             Self::LeftGroups(event) => write!(f, "in none of the mapped groups any more{event}"),
+            Self::YieldChanged(event) => write!(f, "the mapping's expressions yield something else for the group now{event}"),
             Self::NotSelected(event) => write!(f, "not selected by members.filter any more{event}"),
             Self::Expired => write!(f, "the mapping's notAfter has passed"),
             Self::Renamed(event) => write!(f, "has another username now{event}"),

@@ -108,10 +108,10 @@ pub struct ClusterRoleMappingSpec {
     pub suspend: bool,
 }
 
-/// Which groups of the sources are meant: exactly one of `names`, `externalIds` and `filter`.
+/// Which groups of the sources are meant: exactly one of `names`, `externalIds`, `filter` and `pattern`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.externalIds), has(self.filter)].filter(x, x).size() == 1").message("exactly one of names, externalIds and filter must be set"))]
+#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.externalIds), has(self.filter), has(self.pattern)].filter(x, x).size() == 1").message("exactly one of names, externalIds, filter and pattern must be set"))]
 pub struct Groups {
     /// Groups by displayName. Not safe against renames at the provider: prefer `externalIds`, or `filter: 'id eq "..."'`, for privileged roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +125,10 @@ pub struct Groups {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub filter: Option<String>,
+    /// Groups by a regular expression over displayName (RE2 syntax), which must match the whole name: it begins with `^` and ends with `$`. What its named groups capture is `match` in the expressions of the grants: `^k8s-(?<team>[a-z0-9-]+)-(?<role>view|edit)$`. Whoever can name a group at the provider chooses what is captured: grant privileged roles by `externalIds` or `filter: 'id eq "..."'` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub pattern: Option<String>,
 }
 
 /// Which members of the groups are meant.
@@ -151,7 +155,7 @@ pub enum Mode {
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// The role.
-    pub role_ref: RoleRef,
+    pub role_ref: GrantedRole,
 }
 
 /// One role, granted in the selected namespaces.
@@ -159,9 +163,31 @@ pub struct Grant {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterGrant {
     /// The role.
-    pub role_ref: RoleRef,
+    pub role_ref: GrantedRole,
     /// Where it is granted.
     pub namespaces: Namespaces,
+}
+
+/// The role that is granted: by `name`, or one for each group, by `expression` and the closed list of what it may yield.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("has(self.name) != has(self.expression)").message("exactly one of name and expression must be set"))]
+#[x_kube(validation = kube::core::Rule::new("has(self.expression) == has(self.oneOf)").message("an expression has a closed list, oneOf, of the roles that it may yield; a name has none"))]
+pub struct GrantedRole {
+    /// `ClusterRole` or `Role`.
+    pub kind: RoleKind,
+    /// The role's name. It must be on the access policy's list (Helm value `accessPolicy`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// CEL over `group` (`id`, `displayName`, `externalId`), `match` (what `groups.pattern` captured) and `source` (`name`), which yields the role's name for each group: `match.role`. A group for which it yields what is not in `oneOf` is granted nothing by this grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub expression: Option<String>,
+    /// The only roles that `expression` may yield. Each must be on the access policy's list, and the mapping's author must hold the verb `bind` on each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 24), inner(length(min = 1, max = 253)))]
+    pub one_of: Option<Vec<String>>,
 }
 
 /// The role that is granted.
@@ -195,10 +221,10 @@ impl RoleKind {
     }
 }
 
-/// Where a grant applies: exactly one of `names` and `selector`. Protected namespaces are never among them.
+/// Where a grant applies: exactly one of `names`, `selector` and `expression`. Protected namespaces are never among them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = kube::core::Rule::new("has(self.names) != has(self.selector)").message("exactly one of names and selector must be set"))]
+#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.selector), has(self.expression)].filter(x, x).size() == 1").message("exactly one of names, selector and expression must be set"))]
 pub struct Namespaces {
     /// Namespaces by name; those that do not exist yet get the grant when they appear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,6 +233,10 @@ pub struct Namespaces {
     /// Namespaces by label, those that appear later too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
+    /// One namespace for each group: CEL over `group` (`id`, `displayName`, `externalId`), `match` (what `groups.pattern` captured) and `source` (`name`), such as `'team-' + match.team`. One that does not exist yet gets the grant when it appears; what is no name of a namespace, or a protected one, is granted nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub expression: Option<String>,
 }
 
 /// What is known of a mapping. Written by the controller only; never a person's data.
@@ -240,6 +270,9 @@ pub struct MappingStatus {
     /// How many of the groups that the spec names were not found.
     #[serde(default)]
     pub unmatched_groups: i64,
+    /// How many of the selected groups are granted nothing by some grant, as an expression yields nothing for them that may be granted: see the condition `Degraded`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_groups: i64,
     /// How many removals wait until somebody approves them: one for each person and binding.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_removals: i64,

@@ -14,6 +14,7 @@ use super::read::World;
 use super::status::known;
 use crate::access::binding::{Observed, SubjectRef};
 use crate::access::budget::{Budget, Spending};
+use crate::access::cells::{Aim, Basis, Cells};
 use crate::access::desired::{Live, Owner, SourceState, Sources, View};
 use crate::access::diff::{Replacement, diff};
 use crate::access::gate::{Circumstances, Column, Hold};
@@ -21,13 +22,12 @@ use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Ledger, On};
 use crate::access::mapping::Mapping;
 use crate::access::names::{self, Installation};
-use crate::access::people::People;
 use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::select::select;
-use crate::access::shard::Layout;
 use crate::access::source::{CompiledSource, limits_of};
 use crate::access::targets::{Namespaces, targets, usable_sources};
 use crate::access::usernames::Usernames;
+use crate::access::yields::Yields;
 use crate::api::{ClusterRoleMapping, RoleMapping};
 use crate::directory::Directory;
 
@@ -241,7 +241,9 @@ impl<'a> Ground<'a> {
         };
         let spec_of = |name: &str| self.world.source(name).map(|source| &source.spec);
         let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
-        let targets = targets(&mapping, self.namespaces, Some(self.policy));
+        let selected = select(&mapping, &usable, &self.directory);
+        let yields = Yields::default().of(&mapping, &selected, &self.directory);
+        let targets = targets(&mapping, &selected, &yields, self.namespaces, Some(self.policy));
         plan.refusals
             .extend(refused.iter().chain(&targets.refusals).map(ToString::to_string));
         for name in &mapping.sources {
@@ -261,9 +263,20 @@ impl<'a> Ground<'a> {
             .filter_map(|observed| Some((names::identify(observed, &self.installation)?, observed)))
             .filter(|(key, _)| key.owner == mapping.key)
             .collect();
-        let selected = select(&mapping, &usable, &self.directory);
-        let people = People::compute(&self.directory, &self.usernames, &selected);
-        let layout = Layout::of(seen.keys().map(|key| key.prefix).collect::<Vec<_>>()).fit(&people, None);
+        let basis = Basis {
+            owner: &mapping.key,
+            directory: &self.directory,
+            usernames: &self.usernames,
+        };
+        let aim = Aim {
+            selected: &selected,
+            targets: &targets,
+            everyone: mapping.is_for_everyone(),
+        };
+        let cells = Cells::compute(&basis, aim, &|namespace, role| {
+            let here = seen.keys().filter(|key| key.namespace == namespace && key.role == *role);
+            here.map(|key| key.prefix).collect()
+        });
         let live = |(name, compiled): (&Arc<str>, &Result<CompiledSource, Refusal>)| {
             let state = if compiled.is_ok() { SourceState::Live } else { SourceState::Frozen };
             (name.clone(), state)
@@ -274,8 +287,7 @@ impl<'a> Ground<'a> {
                 mapping: &mapping,
                 usable: &usable,
                 selected: &selected,
-                people: &people,
-                layout: &layout,
+                cells: &cells,
                 targets: &targets,
             }),
             directory: &self.directory,
@@ -357,9 +369,21 @@ impl<'a> Ground<'a> {
                 plan.notes.push(format!("{what}: {}", list.join(", ")));
             }
         };
-        note("no group bears this name or id, or matches the filter", &selected.unmatched);
+        note(
+            "no group bears this name or id, or matches the filter or pattern",
+            &selected.unmatched,
+        );
         note("several groups bear the name, the oldest counts", &selected.ambiguous);
-        note("there is no such namespace yet", &targets.missing);
+        let missing: Vec<String> = targets.missing(self.namespaces).map(str::to_owned).collect();
+        note("there is no such namespace yet", &missing);
+        plan.notes.extend(targets.refused.iter().map(|((source, n), refusal)| {
+            let name = self
+                .directory
+                .source(source)
+                .and_then(|s| s.get(*n))
+                .map(|group| group.name.clone());
+            format!("the group {:?} is granted nothing by {refusal}", name.unwrap_or_default())
+        }));
         if targets.empty_selector {
             plan.notes.push("a selector selects no namespace".to_owned());
         }

@@ -9,16 +9,18 @@ use tokio::time::Instant;
 
 use super::engine::{Engine, Error};
 use super::owner::Owner;
-use crate::access::desired::{SourceState, keys_of};
+use crate::access::cells::{Aim, Basis, Cells};
+use crate::access::desired::SourceState;
 use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Event as Record};
 use crate::access::mapping::Mapping;
-use crate::access::people::{People, PersonKey, affected};
+use crate::access::people::affected;
 use crate::access::policy::Refusal;
-use crate::access::select::select;
-use crate::access::shard::{Layout, Prefix};
+use crate::access::select::{Selected, select};
+use crate::access::shard::Prefix;
 use crate::access::source::{CompiledSource, limits_of};
-use crate::access::targets::{NamespaceInfo, roles_in, targets, usable_sources};
+use crate::access::targets::{NamespaceInfo, covers_otherwise, targets, usable_sources};
+use crate::access::yields::Yields;
 use crate::api::mapping::RoleRef;
 use crate::api::names;
 use crate::directory::{Change, Directory, Kind, What};
@@ -140,16 +142,36 @@ impl Engine {
     }
 
     pub(super) fn reselect(&mut self, key: &MappingKey) {
-        let directory = self.seen.state.clone();
-        let Some(owner) = self.owners.get_mut(key) else { return };
+        let Some(owner) = self.owners.get(key) else { return };
         let Some(mapping) = owner.mapping.clone() else { return };
-        let after = select(&mapping, &owner.usable, &directory);
-        if after == owner.selected {
-            return;
+        let selected = select(&mapping, &owner.usable, &self.seen.state);
+        // a group that is called otherwise may yield something else
+        if selected != owner.selected || mapping.is_by_group() {
+            self.retarget(key, &mapping, selected);
         }
-        let touched = owner.people.reselect(&directory, &self.usernames, &owner.selected, &after);
-        owner.selected = after;
-        self.touch(key, &touched);
+    }
+
+    /// Goes over to this selection, and to what it covers now.
+    fn retarget(&mut self, key: &MappingKey, mapping: &Mapping, selected: Selected) {
+        let directory = self.seen.state.clone();
+        let Some(mut owner) = self.owners.remove(key) else { return };
+        let yields = owner.yields.of(mapping, &selected, &directory);
+        let targets = targets(mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
+        let after = Aim {
+            selected: &selected,
+            targets: &targets,
+            everyone: mapping.is_for_everyone(),
+        };
+        let basis = Basis {
+            owner: key,
+            directory: &directory,
+            usernames: &self.usernames,
+        };
+        let mut cells = std::mem::take(&mut owner.cells);
+        let keys = cells.retarget(&basis, owner.aim(), after, &|namespace, role| self.shards_at(key, namespace, role));
+        (owner.cells, owner.selected, owner.yields, owner.targets) = (cells, selected, yields, targets);
+        self.owners.insert(key.clone(), owner);
+        keys.into_iter().for_each(|key| self.queue.add(key));
     }
 
     /// People of one source changed: `touched` by themselves or their groups (`None`: all), `moved` in what they are called.
@@ -176,23 +198,15 @@ impl Engine {
             }
             for (name, numbers) in &by_source {
                 let Some(owner) = self.owners.get_mut(&key) else { continue };
-                let touched = owner.people.update(&directory, &self.usernames, &owner.selected, name, numbers);
-                self.touch(&key, &touched);
+                let basis = Basis {
+                    owner: &key,
+                    directory: &directory,
+                    usernames: &self.usernames,
+                };
+                let keys = owner.cells.update(&basis, name, numbers);
+                keys.into_iter().for_each(|key| self.queue.add(key));
             }
         }
-    }
-
-    fn touch(&mut self, key: &MappingKey, people: &[PersonKey]) {
-        if people.is_empty() {
-            return;
-        }
-        let Some(owner) = self.owners.get_mut(key) else { return };
-        let hashes: Vec<u64> = people.iter().map(|p| p.hash).collect();
-        // Who went lies in the shard as it was, who came in the shard as it is.
-        let mut keys = owner.keys_of(key, &hashes);
-        keys.extend(owner.fit(key, Some(&hashes)));
-        keys.extend(owner.keys_of(key, &hashes));
-        keys.into_iter().for_each(|key| self.queue.add(key));
     }
 
     /// ScimSources came, changed or went.
@@ -302,9 +316,14 @@ impl Engine {
             let spec_of = |name: &str| Some(&self.world.sources.get(name).filter(|_| self.sources.contains_key(name))?.spec);
             (owner.usable, owner.source_refusals) = usable_sources(&mapping, &self.namespaces, spec_of);
             owner.selected = select(&mapping, &owner.usable, &self.seen.state);
-            owner.people = People::compute(&self.seen.state, &self.usernames, &owner.selected);
-            owner.layout = Layout::of(self.shards_of(key)).fit(&owner.people, None);
-            owner.targets = targets(&mapping, &self.namespaces, self.policy.as_ref());
+            owner.yields = Yields::default().of(&mapping, &owner.selected, &self.seen.state);
+            owner.targets = targets(&mapping, &owner.selected, &owner.yields, &self.namespaces, self.policy.as_ref());
+            let basis = Basis {
+                owner: key,
+                directory: &self.seen.state,
+                usernames: &self.usernames,
+            };
+            owner.cells = Cells::compute(&basis, owner.aim(), &|namespace, role| self.shards_at(key, namespace, role));
         }
         let seen = owner.mapping.is_some();
         self.owners.insert(key.clone(), owner);
@@ -398,37 +417,38 @@ impl Engine {
                 }
             }
         }
-        let roles = |mapping: &Mapping, info: Option<&Arc<NamespaceInfo>>| {
-            info.map(|i| roles_in(mapping, i, self.policy.as_ref())).unwrap_or_default()
-        };
         let differs = |mapping: &Mapping| {
-            names
-                .iter()
-                .any(|n| roles(mapping, before.get(n)) != roles(mapping, self.namespaces.get(n)))
+            let otherwise = |name: &String| {
+                let (before, after) = (before.get(name), self.namespaces.get(name));
+                covers_otherwise(mapping, before.map(AsRef::as_ref), after.map(AsRef::as_ref))
+            };
+            names.iter().any(otherwise)
         };
         let mine = |key: &MappingKey| key.kind == MappingKind::RoleMapping && names.contains(&key.namespace);
-        let concerned: Vec<MappingKey> = self
-            .owners
-            .iter()
-            .filter(|(key, o)| mine(key) || o.mapping.as_ref().is_some_and(|m| differs(m)))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in concerned {
+        let mut keys = Vec::new();
+        let (mut changed, mut selecting) = (Vec::new(), Vec::new());
+        for (key, owner) in &self.owners {
             // What a source allows goes by the namespace's labels.
-            if key.kind == MappingKind::RoleMapping {
-                self.evaluate(&key);
-                continue;
+            if mine(key) {
+                changed.push(key.clone());
+            } else if owner.mapping.as_ref().is_some_and(|mapping| differs(mapping)) {
+                selecting.push(key.clone());
             }
-            let policy = self.policy.clone();
-            let Some(owner) = self.owners.get_mut(&key) else { continue };
-            let Some(mapping) = owner.mapping.clone() else { continue };
-            let after = targets(&mapping, &self.namespaces, policy.as_ref());
-            let mut keys = keys_of(&key, &owner.targets, owner.layout.shards());
-            keys.extend(keys_of(&key, &after, owner.layout.shards()));
-            owner.targets = after;
-            keys.into_iter()
-                .filter(|k| names.contains(&k.namespace))
-                .for_each(|k| self.queue.add(k));
+            // It came, or goes, and is covered all the same.
+            for (name, roles) in names.iter().filter_map(|name| Some((name, owner.targets.pairs.get(name)?))) {
+                for (role, whose) in roles {
+                    keys.extend(owner.cells.get(whose).into_iter().flat_map(|cell| cell.keys_at(key, name, role)));
+                }
+            }
+        }
+        keys.into_iter().for_each(|key| self.queue.add(key));
+        changed.iter().for_each(|key| self.evaluate(key));
+        for key in selecting {
+            let Some(owner) = self.owners.get(&key) else { continue };
+            let (mapping, selected) = (owner.mapping.clone(), owner.selected.clone());
+            if let Some(mapping) = mapping {
+                self.retarget(&key, &mapping, selected);
+            }
         }
         // What a namespace took along is recorded as gone: while it was going, its bindings were not looked at.
         let ledger = self.access.snapshot();
@@ -451,17 +471,22 @@ impl Engine {
         BindingId::of(key, &self.installation.class)
     }
 
-    fn shards_of(&self, owner: &MappingKey) -> BTreeSet<Prefix> {
-        self.observed
-            .range(first(owner)..)
-            .map(|(k, _)| k)
-            .take_while(|k| k.owner == *owner)
-            .map(|k| k.prefix)
-            .collect()
+    /// The shards that stand at a place.
+    fn shards_at(&self, owner: &MappingKey, namespace: &str, role: &RoleRef) -> BTreeSet<Prefix> {
+        let first = BindingKey {
+            owner: owner.clone(),
+            role: role.clone(),
+            namespace: namespace.to_owned(),
+            prefix: Prefix::ALL,
+        };
+        let here = |k: &&BindingKey| k.owner == *owner && k.role == *role && k.namespace == namespace;
+        let keys = self.observed.range(first..).map(|(k, _)| k);
+        keys.take_while(here).map(|k| k.prefix).collect()
     }
 }
 
-fn first(owner: &MappingKey) -> BindingKey {
+/// The key before every binding of a mapping.
+pub(super) fn first(owner: &MappingKey) -> BindingKey {
     BindingKey {
         owner: owner.clone(),
         role: RoleRef::default(),

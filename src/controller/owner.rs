@@ -1,17 +1,17 @@
 //! What the engine knows of each mapping between two looks: the compiled spec, people, places, shards. Values and pure steps only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::desired::{Live, keys_of};
-use crate::access::key::{BindingKey, MappingKey};
+use crate::access::cells::{Aim, Cells};
+use crate::access::desired::Live;
+use crate::access::key::BindingKey;
 use crate::access::mapping::Mapping;
-use crate::access::people::People;
 use crate::access::policy::Refusal;
 use crate::access::select::Selected;
-use crate::access::shard::{Layout, Prefix};
 use crate::access::status::{Failure, Held};
 use crate::access::targets::Targets;
+use crate::access::yields::Yields;
 
 /// A mapping, as far as it is evaluated.
 #[derive(Default)]
@@ -32,10 +32,10 @@ pub struct Owner {
     pub source_refusals: Vec<Refusal>,
     /// The groups.
     pub selected: Selected,
-    /// The people.
-    pub people: People,
-    /// How they are cut.
-    pub layout: Layout,
+    /// What each group yields.
+    pub yields: Yields,
+    /// The people, by the groups through which they are granted things.
+    pub cells: Cells,
     /// Where what is granted.
     pub targets: Targets,
     /// What Kubernetes, or an object in the way, refuses, by binding.
@@ -53,24 +53,18 @@ impl Owner {
             mapping: self.mapping.as_deref()?,
             usable: &self.usable,
             selected: &self.selected,
-            people: &self.people,
-            layout: &self.layout,
+            cells: &self.cells,
             targets: &self.targets,
         })
     }
 
-    /// The keys of the shards that hold these hashes, in every place.
-    pub fn keys_of(&self, owner: &MappingKey, hashes: &[u64]) -> BTreeSet<BindingKey> {
-        let shards: BTreeSet<Prefix> = hashes.iter().map(|hash| self.layout.shard_of(*hash)).collect();
-        keys_of(owner, &self.targets, shards)
-    }
-
-    /// Fits the shards to the people; the keys of shards that came or went.
-    pub fn fit(&mut self, owner: &MappingKey, touched: Option<&[u64]>) -> BTreeSet<BindingKey> {
-        let after = self.layout.fit(&self.people, touched);
-        let (came, went) = self.layout.changes(&after);
-        self.layout = after;
-        keys_of(owner, &self.targets, came.into_iter().chain(went))
+    /// What it selects and where it grants it.
+    pub fn aim(&self) -> Aim<'_> {
+        Aim {
+            selected: &self.selected,
+            targets: &self.targets,
+            everyone: self.mapping.as_ref().is_some_and(|mapping| mapping.is_for_everyone()),
+        }
     }
 
     /// Everything that is held, together.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::engine::{Done, Engine};
+use super::evaluate::first;
 use super::owner::Owner;
 use super::status::{Target, Told, Wanted, tell, worth_telling, write};
 use crate::access::desired::SourceState;
@@ -278,7 +279,8 @@ impl Engine {
             } else {
                 self.queue.pending(key) + self.granting.pending(key)
             },
-            bindings: self.observed.keys().filter(|k| k.owner == *key).count(),
+            bindings: self.observed.range(first(key)..).take_while(|(k, _)| k.owner == *key).count(),
+            namespaces: &self.namespaces,
             last_change: self.access.snapshot().state.last_change(key),
         };
         Some(mapping_status(&report, old, &Time(Timestamp::now())))
@@ -286,10 +288,19 @@ impl Engine {
 
     /// A role that is granted and does not exist gives nothing: an admin wants to know.
     fn missing_role(&self, owner: &Owner) -> Option<Failure> {
-        let (namespace, role) = owner.targets.pairs.iter().find(|(namespace, role)| match role.kind {
-            RoleKind::ClusterRole => self.world.cluster_roles.get(&role.name).is_none(),
-            RoleKind::Role => self.world.roles.get(&format!("{namespace}/{}", role.name)).is_none(),
-        })?;
+        let roles = || owner.targets.roles.iter();
+        let cluster = roles().find(|role| role.kind == RoleKind::ClusterRole && self.world.cluster_roles.get(&role.name).is_none());
+        let namespaced = || {
+            let there = owner.targets.namespaces(&self.namespaces);
+            let pairs = there.flat_map(|ns| owner.targets.pairs.get(ns).into_iter().flatten().map(move |(role, _)| (ns, role)));
+            let mut of_kind = pairs.filter(|(_, role)| role.kind == RoleKind::Role);
+            of_kind.find(|(ns, role)| self.world.roles.get(&format!("{ns}/{}", role.name)).is_none())
+        };
+        let (namespace, role) = match cluster {
+            Some(role) => owner.targets.namespaces(&self.namespaces).next().map(|ns| (ns, role))?,
+            None if roles().any(|role| role.kind == RoleKind::Role) => namespaced()?,
+            None => return None,
+        };
         let place = if role.kind == RoleKind::Role {
             format!(" in namespace {namespace:?}")
         } else {
@@ -308,9 +319,8 @@ impl Engine {
 
     fn refused_people(&self, owner: &Owner) -> usize {
         let Some(policy) = &self.policy else { return 0 };
-        owner
-            .people
-            .iter()
+        let people = owner.cells.iter().flat_map(|cell| cell.people.iter());
+        people
             .take(PEOPLE_CHECKED)
             .filter(|(_, person)| policy.subject(&person.username).is_err())
             .count()

@@ -28,6 +28,7 @@ mod provider;
 mod proxy;
 mod scenes;
 mod system;
+mod teams;
 mod testers;
 mod tidy;
 mod webhook;

@@ -10,6 +10,7 @@ use crate::access::desired::Live;
 use crate::access::gate::Hold;
 use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
+use crate::access::targets::Namespaces;
 use crate::api::conditions::{self, Set};
 use crate::api::mapping::{MappingStatus, Mode};
 use crate::api::source::GroupStatus;
@@ -50,6 +51,8 @@ pub struct MappingReport<'a> {
     pub pending: usize,
     /// How many bindings there are.
     pub bindings: usize,
+    /// The namespaces.
+    pub namespaces: &'a Namespaces,
     /// When its access last changed.
     pub last_change: Option<Timestamp>,
 }
@@ -58,10 +61,15 @@ pub struct MappingReport<'a> {
 pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Time) -> MappingStatus {
     let mut set = standing(report).conditions();
     set.extend(beside(report));
-    let (people, namespaces, unmatched) = match &report.live {
-        Ok(live) if live.mapping.expired => (0, 0, 0),
-        Ok(live) => (live.people.len(), live.targets.namespaces().len(), live.selected.unmatched.len()),
-        Err(_) => (0, 0, 0),
+    let (people, namespaces, unmatched, refused) = match &report.live {
+        Ok(live) if live.mapping.expired => (0, 0, 0, 0),
+        Ok(live) => (
+            live.cells.count(),
+            live.targets.namespaces(report.namespaces).count(),
+            live.selected.unmatched.len(),
+            live.targets.refused.len(),
+        ),
+        Err(_) => (0, 0, 0, 0),
     };
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     MappingStatus {
@@ -73,6 +81,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         namespaces: count(namespaces),
         bindings: count(report.bindings),
         unmatched_groups: count(unmatched),
+        refused_groups: count(refused),
         held_removals: count(report.waiting.removals),
         held_index: (report.waiting.removals > 0).then_some(report.waiting.newest),
         last_change_time: report.last_change.map(|time| second(time).to_string()),
@@ -188,6 +197,16 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
     if let Some(hold) = report.holds.iter().find(|hold| !hold.is_asked_for()) {
         degraded.push((hold.reason(), hold.advice().to_owned()));
     }
+    if let Ok(live) = &report.live
+        && let Some(first) = live.targets.refused.values().next()
+    {
+        let message = format!(
+            "{} granted nothing by some grant; {}: rename the group at the provider, narrow spec.groups, or correct the expression",
+            number(live.targets.refused.len(), "group is", "groups are"),
+            first.message
+        );
+        degraded.push((first.reason, message));
+    }
     if report.refused_people > 0 {
         let message = format!(
             "{} granted nothing, as their usernames are not allowed: see accessPolicy.usernamePrefixes (Helm value), and spec.subject.username of the source; names that begin with \"system:\" are never allowed",
@@ -217,22 +236,27 @@ fn summary(report: &MappingReport<'_>) -> String {
     }
     // in the order of the spec, as people know it
     let mut roles: Vec<&str> = Vec::new();
-    for rule in &live.mapping.grants {
-        let granted = live.targets.pairs.iter().any(|(_, role)| *role == rule.role);
-        if granted && !roles.contains(&rule.role.name.as_str()) {
-            roles.push(&rule.role.name);
+    let named = live.mapping.roles();
+    for role in &named {
+        if live.targets.roles.contains(role) && !roles.contains(&role.name.as_str()) {
+            roles.push(&role.name);
         }
     }
-    let namespaces = live.targets.namespaces();
-    let mut parts = vec![match (roles.is_empty(), namespaces.len()) {
-        (true, _) => "nothing granted".to_owned(),
-        (false, 1) => format!("{} in namespace {}", list(&roles), namespaces.first().copied().unwrap_or_default()),
-        (false, n) => format!("{} in {n} namespaces", list(&roles)),
+    let first = live.targets.namespaces(report.namespaces).next();
+    let mut parts = vec![match (first, live.targets.namespaces(report.namespaces).count()) {
+        (Some(only), 1) if !roles.is_empty() => format!("{} in namespace {only}", list(&roles)),
+        (Some(_), n) if !roles.is_empty() => format!("{} in {n} namespaces", list(&roles)),
+        _ => "nothing granted".to_owned(),
     }];
-    parts.push(number(live.people.len(), "person", "people"));
+    parts.push(number(live.cells.count(), "person", "people"));
     for (n, one, many) in [
         (live.selected.unmatched.len(), "group unmatched", "groups unmatched"),
-        (live.targets.missing.len(), "namespace missing", "namespaces missing"),
+        (live.targets.refused.len(), "group refused", "groups refused"),
+        (
+            live.targets.missing(report.namespaces).count(),
+            "namespace missing",
+            "namespaces missing",
+        ),
     ] {
         if n > 0 {
             parts.push(number(n, one, many));

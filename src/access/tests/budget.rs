@@ -243,7 +243,7 @@ fn every_edit_counts_and_a_move_or_an_end_does_not() {
     assert_eq!(world.held(), 17);
     // another role in the same place: nobody loses it without getting the other
     let (mut world, ..) = crowd(20, FEW);
-    world.mapping.grants[0].role.name = "edit".to_owned();
+    world.grant("edit");
     world.run();
     assert_eq!((world.access().len(), world.held()), (20, 0));
     assert!(world.short().iter().all(|one| one.starts_with("team-a/edit:")));

@@ -129,12 +129,7 @@ fn why_somebody_goes() {
             Class::Other,
             "Renamed",
         ),
-        (
-            "role not granted",
-            |w, _, _| w.mapping.grants[0].role.name = "edit".to_owned(),
-            Class::Replaced,
-            "NotGranted",
-        ),
+        ("role not granted", |w, _, _| w.grant("edit"), Class::Replaced, "NotGranted"),
         (
             "role not allowed",
             |w, _, _| w.policy.as_mut().expect("a policy").cluster_roles = vec!["edit".to_owned()],
@@ -180,14 +175,16 @@ fn what_cannot_be_read_takes_nothing_away() {
         ("its spec does not compile", |w| {
             w.sources.insert("okta".into(), SourceState::Frozen);
             w.usernames = Default::default();
-            w.people = Default::default();
+            w.cells = Default::default();
+            w.targets = Default::default();
         }),
         ("the mapping is orphaned", |w| w.state = "frozen"),
         ("the policy is missing", |w| w.policy = None),
         ("the directory knows no source", |w| {
             w.directory = Default::default();
             w.usernames = Default::default();
-            w.people = Default::default();
+            w.cells = Default::default();
+            w.targets = Default::default();
             w.selected = Default::default();
         }),
         ("the namespace is terminating", |w| {
@@ -240,7 +237,7 @@ fn a_new_username_leaves_no_gap() {
 fn a_changed_role_leaves_no_gap() {
     let (mut world, ..) = world();
     world.run();
-    world.mapping.grants[0].role.name = "edit".to_owned();
+    world.grant("edit");
     let view = key_of(&world.mapping, "view", "team-a");
     assert_eq!(world.gated(&view).op, Op::Wait, "edit does not stand yet");
     assert!(world.plan(&view).removals.iter().all(|r| r.replacement
@@ -269,7 +266,7 @@ fn a_changed_role_leaves_no_gap() {
 fn a_disabled_person_does_not_wait_for_a_replacement() {
     let (mut world, [ada, ..], _) = world();
     world.run();
-    world.mapping.grants[0].role.name = "edit".to_owned();
+    world.grant("edit");
     world.change("okta", ada, json!({"active": false}), &[], &[]);
     world.evaluate();
     let written = world.settle();

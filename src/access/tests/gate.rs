@@ -208,7 +208,7 @@ fn removals_that_nothing_replaces_come_first() {
     let gated = world.gated(&key);
     assert_eq!((gated.op.priority(), gated.more, gated.op.grants()), (0, true, false));
     world.settle();
-    world.mapping.grants[0].role.name = "edit".to_owned();
+    world.grant("edit");
     assert_eq!(world.gated(&key_of(&world.mapping, "edit", "team-a")).op.priority(), 1);
     world.patient = false;
     assert_eq!(world.gated(&key).op.priority(), 2);

@@ -12,7 +12,7 @@ use crate::access::gate::{Circumstances, Hold};
 use crate::access::mapping::Mapping;
 use crate::access::people::People;
 use crate::access::select::select;
-use crate::access::shard::Layout;
+use crate::access::targets::Whose;
 use crate::access::usernames::Usernames;
 use crate::api::limits::Limits;
 use crate::directory::Kind;
@@ -52,8 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (any::<bool>(), any::<u8>(), few(), few()).prop_map(|(s, g, a, r)| Step::Members(s, g, a, r)),
         2 => (any::<bool>(), any::<u8>()).prop_map(|(s, r)| Step::Delete(s, r)),
         1 => any::<bool>().prop_map(Step::EndSource),
-        1 => (0..4_u8).prop_map(Step::Roles),
-        1 => (0..4_u8).prop_map(Step::Groups),
+        1 => (0..7_u8).prop_map(Step::Roles),
+        1 => (0..5_u8).prop_map(Step::Groups),
         1 => (0..3_u8).prop_map(Step::Filter),
         2 => (any::<bool>(), any::<u8>(), 0..3_u8).prop_map(|(s, r, t)| Step::Type(s, r, t)),
         1 => any::<bool>().prop_map(Step::End),
@@ -77,17 +77,36 @@ fn source(second: bool) -> &'static str {
 const FILTERS: [&str; 3] = ["", "userType eq \"Employee\"", "userType ne \"Employee\""];
 
 fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
-    let roles = [&["view"][..], &["edit"], &["view", "edit"], &["admin", "view"]][usize::from(roles % 4)];
-    let grants: Vec<_> = roles
-        .iter()
-        .map(|role| json!({"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"selector": {"matchLabels": {"team": "yes"}}}}))
-        .collect();
+    let labels = json!({"selector": {"matchLabels": {"team": "yes"}}});
+    let by_name = "group.displayName == 'g0' ? 'team-a' : group.displayName == 'g4' ? 'kube-x' : 'team-b'";
+    let even = "['0', '2', '4'].exists(n, group.displayName.endsWith(n)) ? 'view' : 'edit'";
+    let role = |name: &str| json!({"kind": "ClusterRole", "name": name});
+    let either = json!({"kind": "ClusterRole", "expression": even, "oneOf": ["view", "edit"]});
+    let all = |roles: &[&str]| {
+        let grants: Vec<_> = roles
+            .iter()
+            .map(|name| json!({"roleRef": role(name), "namespaces": labels}))
+            .collect();
+        json!(grants)
+    };
+    let grants = match roles {
+        0 => all(&["view"]),
+        1 => all(&["edit"]),
+        2 => all(&["view", "edit"]),
+        3 => all(&["admin", "view"]),
+        4 => json!([{"roleRef": either, "namespaces": labels}]),
+        5 => json!([{"roleRef": role("view"), "namespaces": {"expression": by_name}}]),
+        _ => {
+            json!([{"roleRef": either, "namespaces": {"expression": by_name}}, {"roleRef": role("view"), "namespaces": {"names": ["team-a"]}}])
+        }
+    };
     let groups = [
         json!({"names": ["g0", "g1"]}),
         json!({"names": ["g2"]}),
         json!({"filter": "displayName sw \"g\""}),
         json!({"filter": "displayName eq \"g1\" or displayName eq \"g3\""}),
-    ][usize::from(groups % 4)]
+        json!({"pattern": "^g[0-3]$|^g4$"}),
+    ][usize::from(groups)]
     .clone();
     let mut spec = json!({"sources": ["okta", "entra"], "groups": groups, "grants": grants});
     if filter > 0 {
@@ -131,20 +150,61 @@ fn agrees(world: &World) {
     }
     let selected = select(&world.mapping, &world.mapping.sources, &world.directory);
     assert_eq!(world.selected, selected);
-    assert_eq!(world.people, People::compute(&world.directory, &usernames, &selected));
-    let names: BTreeSet<_> = world.people.iter().map(|(_, p)| p.username.clone()).collect();
-    assert_eq!(names.len(), world.people.len(), "one username, one person");
+    let (targets, _) = world.now();
+    assert_eq!(world.targets, targets);
+    for (namespace, role, whose) in targets.iter() {
+        let cell = world.cells.get(whose).expect("a cell for every place");
+        assert!(cell.pairs.contains(&(namespace.clone(), role.clone())));
+        let mut part = selected.clone();
+        if let Whose::Groups(groups) = whose {
+            part.groups = groups.to_vec();
+        }
+        assert_eq!(cell.people, People::compute(&world.directory, &usernames, &part));
+        assert_eq!(cell.layout, cell.layout.fit(&cell.people, None), "as few shards as can be");
+        let names: BTreeSet<_> = cell.people.iter().map(|(_, p)| p.username.clone()).collect();
+        assert_eq!(names.len(), cell.people.len(), "one username, one person");
+    }
+    let places: usize = world.cells.iter().map(|cell| cell.pairs.len()).sum();
+    assert_eq!(places, targets.iter().count(), "no place has two cells");
+}
+
+/// Where the members of a group of that name get which roles by the spec, in a cluster with these namespaces: written down once more, without expressions.
+fn granted(roles: u8, group: &str, labelled: &[&str]) -> Vec<(String, &'static str)> {
+    let all = |roles: &[&'static str]| {
+        labelled
+            .iter()
+            .flat_map(|ns| roles.iter().map(|role| (ns.to_string(), *role)))
+            .collect()
+    };
+    let place = match group {
+        "g0" => vec!["team-a"],
+        "g4" => vec![],
+        _ => vec!["team-b"],
+    };
+    let role = if ["g0", "g2", "g4"].contains(&group) { "view" } else { "edit" };
+    let there = |role| place.iter().map(|ns| (ns.to_string(), role)).collect::<Vec<_>>();
+    match roles {
+        0 => all(&["view"]),
+        1 => all(&["edit"]),
+        2 => all(&["view", "edit"]),
+        3 => all(&["admin", "view"]),
+        4 => all(&[role]),
+        5 => there("view"),
+        _ => there(role).into_iter().chain([("team-a".to_owned(), "view")]).collect(),
+    }
 }
 
 /// What is to be, without any of the machinery: every active member of a counting group whom the filter selects, in every covered namespace.
-fn expected(world: &World, filter: u8) -> BTreeSet<(String, String, String)> {
+fn expected(world: &World, (roles, _, filter): (u8, u8, u8)) -> BTreeSet<(String, String, String)> {
     let mut access = BTreeSet::new();
     if world.mapping.expired {
         return access;
     }
-    let mut names = BTreeSet::new();
+    let labelled = world.namespaces.values().filter(|ns| ns.labels["team"] == "yes");
+    let labelled: Vec<&str> = labelled.map(|ns| ns.name.as_str()).collect();
     for (source, group) in &world.selected.groups {
         let Some(of) = world.directory.source(source) else { continue };
+        let mut names = BTreeSet::new();
         let (mut looked, mut inside) = (BTreeSet::new(), vec![*group]);
         while let Some(n) = inside.pop() {
             let Some(one) = of.get(n).filter(|_| looked.insert(n)) else {
@@ -161,15 +221,16 @@ fn expected(world: &World, filter: u8) -> BTreeSet<(String, String, String)> {
                 names.extend(world.usernames.effective(source, n).map(ToString::to_string));
             }
         }
-    }
-    for (ns, role) in world.targets().pairs {
-        access.extend(names.iter().map(|name| (ns.clone(), role.name.clone(), name.clone())));
+        let name = of.get(*group).map(|group| group.name.to_string()).unwrap_or_default();
+        for (ns, role) in granted(roles, &name, &labelled) {
+            access.extend(names.iter().map(|name| (ns.clone(), role.to_owned(), name.clone())));
+        }
     }
     access
 }
 
-fn settle(world: &mut World, filter: u8) {
-    let (before, to_be) = (world.access(), expected(world, filter));
+fn settle(world: &mut World, spec: (u8, u8, u8)) {
+    let (before, to_be) = (world.access(), expected(world, spec));
     let free = world.circumstances == Circumstances::default();
     // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
     let keeps: BTreeSet<_> = before
@@ -276,22 +337,22 @@ fn run(steps: &[Step]) {
                 // it goes before the name starts afresh
                 world.evaluate();
                 let held = std::mem::take(&mut world.circumstances);
-                settle(&mut world, spec.2);
+                settle(&mut world, spec);
                 world.circumstances = held;
                 world.source(name, "'oidc:' + user.userName");
             }
             Step::Roles(n) => {
                 spec.0 = *n;
-                world.mapping = mapping(spec);
+                world.edit(mapping(spec));
             }
             Step::Groups(n) => {
                 spec.1 = *n;
-                world.mapping = mapping(spec);
+                world.edit(mapping(spec));
                 world.evaluate();
             }
             Step::Filter(n) => {
                 spec.2 = *n;
-                world.mapping = mapping(spec);
+                world.edit(mapping(spec));
                 // a spec that was edited is looked at from scratch
                 world.evaluated = -1;
                 world.evaluate();
@@ -352,19 +413,12 @@ fn run(steps: &[Step]) {
             Step::Settle => {
                 world.evaluate();
                 agrees(&world);
-                settle(&mut world, spec.2);
+                settle(&mut world, spec);
             }
             Step::Restart => {
                 world.evaluate();
                 world.usernames = Usernames::default();
-                world.people = People::default();
                 world.evaluated = -1;
-                let seen = world
-                    .cluster
-                    .values()
-                    .filter_map(|o| crate::access::names::identify(o, &world.installation))
-                    .map(|k| k.prefix);
-                world.layout = Layout::of(seen.collect::<Vec<_>>());
                 world.evaluate();
                 agrees(&world);
             }
@@ -373,7 +427,7 @@ fn run(steps: &[Step]) {
     world.circumstances = Circumstances::default();
     world.evaluate();
     agrees(&world);
-    settle(&mut world, spec.2);
+    settle(&mut world, spec);
     world.state = "ended";
     world.settle();
     assert_eq!(

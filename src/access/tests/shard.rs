@@ -121,19 +121,21 @@ fn a_restart_writes_nothing() {
     world.run();
     assert!(sizes(&world).len() >= 4);
     // leave a hole in the hash space: all of one shard go
-    let shard = world.layout.shards().nth(1).expect("a shard");
-    let gone: Vec<u32> = world.people.shard(shard).map(|(key, _)| key.n).collect();
+    let shard = world.everyone().layout.shards().nth(1).expect("a shard");
+    let gone: Vec<u32> = world.everyone().people.shard(shard).map(|(key, _)| key.n).collect();
     world.change("okta", group, json!({}), &[], &gone);
     world.run();
     assert!(world.access().len() + gone.len() == users.len());
-    let layout = world.layout.clone();
+    let layout = world.everyone().layout.clone();
     let seen = world
         .cluster
         .values()
         .filter_map(|o| crate::access::names::identify(o, &world.installation));
-    world.layout = Layout::of(seen.map(|key| key.prefix));
-    world.layout = world.layout.fit(&world.people, None);
-    assert_eq!(shown(&world.layout), shown(&layout));
+    let after = Layout::of(seen.map(|key| key.prefix)).fit(&world.everyone().people, None);
+    assert_eq!(shown(&after), shown(&layout));
+    world.evaluated = -1;
+    world.evaluate();
+    assert_eq!(shown(&world.everyone().layout), shown(&layout));
     assert_eq!(world.settle(), Vec::new());
 }
 
@@ -198,14 +200,14 @@ proptest! {
             world.change("okta", group, json!({}), add, remove);
             world.evaluate();
             now = size;
-            prop_assert!(complete(&world.layout));
-            prop_assert_eq!(world.people.len(), size);
-            for shard in world.layout.shards() {
-                prop_assert!(world.people.count(shard, usize::MAX) <= SPLIT_ABOVE);
+            prop_assert!(complete(&world.everyone().layout));
+            prop_assert_eq!(world.everyone().people.len(), size);
+            for shard in world.everyone().layout.shards() {
+                prop_assert!(world.everyone().people.count(shard, usize::MAX) <= SPLIT_ABOVE);
             }
             // looking at everything finds nothing that looking at the touched ones missed
-            let whole = world.layout.fit(&world.people, None);
-            prop_assert_eq!(shown(&whole), shown(&world.layout));
+            let whole = world.everyone().layout.fit(&world.everyone().people, None);
+            prop_assert_eq!(shown(&whole), shown(&world.everyone().layout));
         }
     }
 }

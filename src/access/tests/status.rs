@@ -79,7 +79,7 @@ type Change = Box<dyn Fn(&mut MappingReport<'_>)>;
 
 /// The status for the world's mapping, with something changed in the report.
 fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> MappingStatus {
-    let targets = world.targets();
+    let (targets, cells) = world.now();
     let (held, holds) = (Held::default(), BTreeSet::new());
     let mut report = MappingReport {
         generation: 4,
@@ -89,8 +89,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
             mapping: &world.mapping,
             usable: &world.mapping.sources,
             selected: &world.selected,
-            people: &world.people,
-            layout: &world.layout,
+            cells: &cells,
             targets: &targets,
         }),
         directory: &world.directory,
@@ -105,6 +104,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
         failures: &[],
         pending: 0,
         bindings: 4,
+        namespaces: &world.namespaces,
         last_change: Some(Timestamp::from_millisecond(1_700_000_000_789).expect("a time")),
     };
     change(&mut report);
@@ -295,13 +295,12 @@ fn the_same_report_gives_the_same_status() {
     let first = status(&world, |_| {});
     let later = Time(Timestamp::from_second(1_900_000_000).expect("a time"));
     let again = {
-        let targets = world.targets();
+        let (targets, cells) = world.now();
         let live = Live {
             mapping: &world.mapping,
             usable: &world.mapping.sources,
             selected: &world.selected,
-            people: &world.people,
-            layout: &world.layout,
+            cells: &cells,
             targets: &targets,
         };
         let report = MappingReport {
@@ -321,6 +320,7 @@ fn the_same_report_gives_the_same_status() {
             failures: &[],
             pending: 0,
             bindings: 4,
+            namespaces: &world.namespaces,
             last_change: Some(Timestamp::from_millisecond(1_700_000_000_999).expect("a time")),
         };
         mapping_status(&report, &first, &later)

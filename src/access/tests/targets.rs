@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::world::{World, cluster_role_mapping, role_mapping, view_of_team_a};
 use crate::access::mapping::Mapping;
-use crate::access::targets::{NamespaceInfo, Namespaces, Targets, roles_in, source_allows, targets, usable_sources};
+use crate::access::select::Selected;
+use crate::access::targets::{NamespaceInfo, Namespaces, Targets, covers_otherwise, source_allows, targets, usable_sources};
+use crate::access::yields::Yields;
 use crate::api::source::{AllowedNamespaces, ScimSourceSpec};
 
 fn namespaces() -> Namespaces {
@@ -48,8 +50,16 @@ fn grant(role: &str, namespaces: Value) -> Value {
     json!({"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": namespaces})
 }
 
+/// What is granted now.
 fn shown(targets: &Targets) -> Vec<String> {
-    targets.pairs.iter().map(|(ns, role)| format!("{ns}/{}", role.name)).collect()
+    let all = namespaces();
+    let there: BTreeSet<&str> = targets.namespaces(&all).collect();
+    let now = targets.iter().filter(|(ns, ..)| there.contains(ns.as_str()));
+    now.map(|(ns, role, _)| format!("{ns}/{}", role.name)).collect()
+}
+
+fn covered(mapping: &Mapping, namespaces: &Namespaces, policy: Option<&crate::access::policy::AccessPolicy>) -> Targets {
+    targets(mapping, &Selected::default(), &Yields::default(), namespaces, policy)
 }
 
 #[test]
@@ -105,15 +115,16 @@ fn where_a_mapping_grants_what() {
             &[],
         ),
     ] {
-        let found = targets(&mapping(grants.clone()), &namespaces, Some(&policy));
+        let found = covered(&mapping(grants.clone()), &namespaces, Some(&policy));
         assert_eq!(shown(&found), pairs, "{grants}");
         assert_eq!(found.refusals.iter().map(|r| r.reason).collect::<Vec<_>>(), refused, "{grants}");
-        assert_eq!(found.missing, missing, "{grants}");
-        assert_eq!(
-            found.terminating.iter().map(String::as_str).collect::<Vec<_>>(),
-            terminating,
-            "{grants}"
-        );
+        assert_eq!(found.missing(&namespaces).collect::<Vec<_>>(), missing, "{grants}");
+        let there: Vec<&str> = found.namespaces(&namespaces).collect();
+        let going = found
+            .pairs
+            .keys()
+            .filter(|ns| !there.contains(&ns.as_str()) && !missing.contains(&ns.as_str()));
+        assert_eq!(going.collect::<Vec<_>>(), terminating, "{grants}");
         assert_eq!(found.empty_selector, grants.to_string().contains("zzz"), "{grants}");
     }
 }
@@ -121,15 +132,15 @@ fn where_a_mapping_grants_what() {
 #[test]
 fn without_a_policy_nothing_is_refused_here() {
     let mapping = mapping(json!([grant("cluster-admin", json!({"names": ["kube-system"]}))]));
-    assert_eq!(shown(&targets(&mapping, &namespaces(), None)), ["kube-system/cluster-admin"]);
+    assert_eq!(shown(&covered(&mapping, &namespaces(), None)), ["kube-system/cluster-admin"]);
 }
 
 #[test]
 fn a_role_mapping_grants_in_its_own_namespace() {
     for (namespace, pairs, refused) in [("team-a", 1, 0), ("kube-system", 0, 1), ("team-c", 0, 0), ("nowhere", 0, 0)] {
         let mapping = role_mapping(namespace, "devs", view_of_team_a());
-        let found = targets(&mapping, &namespaces(), Some(&policy()));
-        assert_eq!((found.pairs.len(), found.refusals.len()), (pairs, refused), "{namespace}");
+        let found = covered(&mapping, &namespaces(), Some(&policy()));
+        assert_eq!((shown(&found).len(), found.refusals.len()), (pairs, refused), "{namespace}");
     }
 }
 
@@ -152,10 +163,12 @@ fn one_namespace_alone_gives_the_same_as_all_together() {
     ];
     for mapping in &mappings {
         for policy in [Some(&policy), None] {
-            let all = targets(mapping, &namespaces, policy);
+            let all = covered(mapping, &namespaces, policy);
             for info in namespaces.values() {
-                let here: BTreeSet<_> = all.roles(&info.name).cloned().collect();
-                assert_eq!(roles_in(mapping, info, policy), here, "{} in {}", mapping.key, info.name);
+                let without = covered(mapping, &namespaces.without(&info.name), policy);
+                let otherwise = covers_otherwise(mapping, Some(info), None);
+                assert!(otherwise || all == without, "{} in {}", mapping.key, info.name);
+                assert!(!covers_otherwise(mapping, Some(info), Some(info)));
             }
         }
     }

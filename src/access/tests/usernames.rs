@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::world::{World, role_mapping, view_of_team_a};
-use crate::access::username::Expression;
+use crate::access::expression::Expression;
 
 fn world() -> World {
     World::new(role_mapping("team-a", "devs", view_of_team_a()))

@@ -9,22 +9,25 @@ use uuid::Uuid;
 
 use crate::access::binding::{Observed, SubjectRef};
 use crate::access::budget::Spending;
+use crate::access::cells::{Aim, Basis, Cell, Cells};
 use crate::access::desired::{Live, Owner, SourceState, Sources, View};
 use crate::access::diff::{Plan, Removal, diff};
+use crate::access::expression::Expression;
 use crate::access::gate::{Circumstances, Gated, Op, gate};
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, Outcome, reasons};
 use crate::access::mapping::Mapping;
 use crate::access::names::{self, Installation};
-use crate::access::people::{People, affected};
+use crate::access::people::affected;
 use crate::access::policy::AccessPolicy;
+use crate::access::rule::Role;
 use crate::access::select::{Selected, select};
-use crate::access::shard::Layout;
-use crate::access::targets::{NamespaceInfo, Namespaces, Targets, targets};
-use crate::access::username::Expression;
+use crate::access::shard::Prefix;
+use crate::access::targets::{NamespaceInfo, Namespaces, Targets, Whose, targets};
 use crate::access::usernames::Usernames;
+use crate::access::yields::Yields;
 use crate::api::limits::Limits;
-use crate::api::mapping::{ClusterRoleMapping, RoleMapping};
+use crate::api::mapping::{ClusterRoleMapping, RoleKind, RoleMapping, RoleRef};
 use crate::api::names as labels;
 use crate::directory::{self, Directory, Kind};
 
@@ -60,8 +63,9 @@ pub struct World {
     pub mapping: Mapping,
     pub state: &'static str,
     pub selected: Selected,
-    pub people: People,
-    pub layout: Layout,
+    pub yields: Yields,
+    pub targets: Targets,
+    pub cells: Cells,
     pub namespaces: Namespaces,
     pub policy: Option<AccessPolicy>,
     pub sources: Sources,
@@ -93,8 +97,9 @@ impl World {
             mapping,
             state: "live",
             selected: Selected::default(),
-            people: People::default(),
-            layout: Layout::default(),
+            yields: Yields::default(),
+            targets: Targets::default(),
+            cells: Cells::default(),
             namespaces: Namespaces::new(),
             policy: Some(AccessPolicy::parse(policy).expect("a policy")),
             sources: Sources::new(),
@@ -201,7 +206,6 @@ impl World {
 
     /// Brings usernames, selection, people and layout up to the directory, as the engine does: by what changed.
     pub fn evaluate(&mut self) {
-        let mut touched = Vec::new();
         let mut looked_at: BTreeMap<Arc<str>, roaring::RoaringBitmap> = BTreeMap::new();
         let mut everything = false;
         for (name, expression) in &self.expressions {
@@ -225,37 +229,91 @@ impl World {
                 looked_at.entry(source).or_default().insert(n);
             }
         }
-        let after = select(&self.mapping, &self.mapping.sources, &self.directory);
-        if everything {
-            let people = People::compute(&self.directory, &self.usernames, &after);
-            touched.extend(self.people.iter().chain(people.iter()).map(|(key, _)| key.hash));
-            self.people = people;
+        let selected = select(&self.mapping, &self.mapping.sources, &self.directory);
+        let known = if everything {
+            Yields::default()
         } else {
-            let reselected = self.people.reselect(&self.directory, &self.usernames, &self.selected, &after);
-            touched.extend(reselected.iter().map(|key| key.hash));
+            std::mem::take(&mut self.yields)
+        };
+        let yields = known.of(&self.mapping, &selected, &self.directory);
+        let targets = targets(&self.mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
+        let basis = Basis {
+            owner: &self.mapping.key,
+            directory: &self.directory,
+            usernames: &self.usernames,
+        };
+        let aim = |selected, targets| Aim {
+            selected,
+            targets,
+            everyone: self.mapping.is_for_everyone(),
+        };
+        let seen = |namespace: &str, role: &RoleRef| self.shards_at(namespace, role);
+        let mut cells = self.cells.clone();
+        if everything {
+            cells = Cells::compute(&basis, aim(&selected, &targets), &seen);
+        } else {
+            cells.retarget(&basis, aim(&self.selected, &self.targets), aim(&selected, &targets), &seen);
             for (source, users) in &looked_at {
-                let keys = self.people.update(&self.directory, &self.usernames, &after, source, users);
-                touched.extend(keys.iter().map(|key| key.hash));
+                cells.update(&basis, source, users);
             }
         }
-        self.selected = after;
-        self.layout = self.layout.fit(&self.people, Some(&touched));
+        (self.selected, self.yields, self.targets, self.cells) = (selected, yields, targets, cells);
         self.evaluated = self.index;
     }
 
-    pub fn targets(&self) -> Targets {
-        targets(&self.mapping, &self.namespaces, self.policy.as_ref())
+    fn shards_at(&self, namespace: &str, role: &RoleRef) -> BTreeSet<Prefix> {
+        let keys = self.cluster.values().filter_map(|o| names::identify(o, &self.installation));
+        let here = keys.filter(|key| key.owner == self.mapping.key && key.namespace == namespace && key.role == *role);
+        here.map(|key| key.prefix).collect()
+    }
+
+    /// Everybody whom the mapping means, when all its groups get the same.
+    pub fn everyone(&self) -> &Cell {
+        self.cells.get(&Whose::Everyone).expect("something for everyone")
+    }
+
+    /// The first rule grants another role.
+    pub fn grant(&mut self, role: &str) {
+        self.mapping.grants[0].role = Role::Named(RoleRef {
+            kind: RoleKind::ClusterRole,
+            name: role.to_owned(),
+        });
+    }
+
+    /// Another spec: what its expressions yield is not known.
+    pub fn edit(&mut self, mapping: Mapping) {
+        (self.mapping, self.yields) = (mapping, Yields::default());
+    }
+
+    /// Where the mapping grants what, as everything is now.
+    pub fn now(&self) -> (Targets, Cells) {
+        let yields = self.yields.of(&self.mapping, &self.selected, &self.directory);
+        let targets = targets(&self.mapping, &self.selected, &yields, &self.namespaces, self.policy.as_ref());
+        let mut cells = self.cells.clone();
+        let basis = Basis {
+            owner: &self.mapping.key,
+            directory: &self.directory,
+            usernames: &self.usernames,
+        };
+        let aim = |targets| Aim {
+            selected: &self.selected,
+            targets,
+            everyone: self.mapping.is_for_everyone(),
+        };
+        cells.retarget(&basis, aim(&self.targets), aim(&targets), &|namespace, role| {
+            self.shards_at(namespace, role)
+        });
+        (targets, cells)
     }
 
     pub fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
-        let targets = self.targets();
+        let (targets, cells) = self.now();
         let owner = match self.state {
             "live" => Owner::Live(Live {
                 mapping: &self.mapping,
                 usable: &self.mapping.sources,
                 selected: &self.selected,
-                people: &self.people,
-                layout: &self.layout,
+                cells: &cells,
                 targets: &targets,
             }),
             "frozen" => Owner::Frozen(&self.mapping.key),

@@ -1,4 +1,4 @@
-//! The judgement of a compiled expression over one user. Every step and every byte costs fuel; when it is used up, the answer is an error.
+//! The judgement of a compiled expression over its variables. Every step and every byte costs fuel; when it is used up, the answer is an error.
 
 use std::rc::Rc;
 
@@ -9,8 +9,10 @@ use super::compile::{Loop, Node};
 use super::functions;
 use super::value::Value;
 
-/// What one evaluation may use: steps and bytes together. A usual one takes some 50; the worst take some 10 ms.
-const FUEL: usize = 1 << 18;
+/// What one evaluation over a user may use: steps and bytes together. A usual one takes some 50; the worst take some 10 ms.
+pub(super) const FUEL: usize = 1 << 18;
+/// The same over a group, of which there may be many for one mapping, and whose input is small.
+pub(super) const FUEL_SMALL: usize = 1 << 14;
 
 /// What is left.
 pub(super) struct Fuel(usize);
@@ -55,18 +57,27 @@ struct Scope<'a, 's> {
     outer: Option<&'s Scope<'a, 's>>,
 }
 
-/// Evaluates the tree over a user.
-pub(super) fn run<'a>(root: &Node, user: &'a Map<String, Json>) -> Result<Value<'a>, NoName> {
-    let scope = Scope {
-        name: "user",
-        value: Ok(Value::Object(user)),
-        outer: None,
-    };
-    let mut fuel = Fuel(FUEL);
-    eval(root, &scope, &mut fuel).map_err(|fault| match fault {
+/// Evaluates the tree over the values of its variables.
+pub(super) fn run<'a>(root: &Node, variables: &[(&str, &'a Map<String, Json>)], fuel: usize) -> Result<Value<'a>, NoName> {
+    bind(root, variables, None, &mut Fuel(fuel)).map_err(|fault| match fault {
         Fault::Spent => NoName::TooMuchWork,
         Fault::Failed(message) => NoName::Failed(message.to_string()),
     })
+}
+
+fn bind<'a>(root: &Node, left: &[(&str, &'a Map<String, Json>)], outer: Option<&Scope<'a, '_>>, fuel: &mut Fuel) -> Outcome<'a> {
+    match (left.split_first(), outer) {
+        (Some(((name, value), left)), _) => {
+            let scope = Scope {
+                name,
+                value: Ok(Value::Object(value)),
+                outer,
+            };
+            bind(root, left, Some(&scope), fuel)
+        }
+        (None, Some(scope)) => eval(root, scope, fuel),
+        (None, None) => Err(Fault::failed("there is nothing to read")),
+    }
 }
 
 fn eval<'a>(node: &Node, scope: &Scope<'a, '_>, fuel: &mut Fuel) -> Outcome<'a> {

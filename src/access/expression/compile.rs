@@ -1,4 +1,4 @@
-//! From text to a bounded tree: what the `cel` crate parses, less what a username has no use for. Nothing is evaluated here.
+//! From text to a bounded tree: what the `cel` crate parses, less what a name has no use for. Nothing is evaluated here.
 
 use std::collections::BTreeSet;
 
@@ -28,6 +28,15 @@ pub struct CompileError {
     pub column: usize,
     /// What is wrong, and what would do.
     pub message: String,
+}
+
+/// What an expression may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its fields, when no others can be there; `None`: they are known only when there is a value.
+    pub fields: Option<&'a [String]>,
 }
 
 /// One step of the expression.
@@ -81,8 +90,8 @@ pub(super) struct Loop {
     pub end: Node,
 }
 
-/// Compiles an expression.
-pub(super) fn compile(text: &str) -> Result<Node, CompileError> {
+/// Compiles an expression over these variables.
+pub(super) fn compile(text: &str, variables: &[Variable<'_>]) -> Result<Node, CompileError> {
     let whole = |message: String| CompileError {
         line: 1,
         column: 1,
@@ -92,7 +101,7 @@ pub(super) fn compile(text: &str) -> Result<Node, CompileError> {
         return Err(whole(format!("the expression has {} bytes; at most {EXPRESSION_MAX}", text.len())));
     }
     if text.trim().is_empty() {
-        return Err(whole("the expression is empty; for example: 'oidc:' + user.userName".to_owned()));
+        return Err(whole("the expression is empty".to_owned()));
     }
     nesting(text)?;
     let parser = Parser::new()
@@ -104,9 +113,14 @@ pub(super) fn compile(text: &str) -> Result<Node, CompileError> {
         text,
         source,
         nodes: 0,
-        scope: vec!["user".to_owned()],
+        variables,
+        scope: variables.iter().map(|variable| variable.name.to_owned()).collect(),
     };
-    compiler.node(&expr, 0, 0)
+    let root = compiler.node(&expr, 0, 0)?;
+    match never_text(&root) {
+        None => Ok(root),
+        Some(kind) => Err(whole(format!("the expression yields {kind}, not a string"))),
+    }
 }
 
 /// The parser goes one call deeper for each of these, so they are counted before it sees them.
@@ -149,6 +163,7 @@ struct Compiler<'a> {
     text: &'a str,
     source: SourceInfo,
     nodes: usize,
+    variables: &'a [Variable<'a>],
     scope: Vec<String>,
 }
 
@@ -181,20 +196,27 @@ impl Compiler<'_> {
                 LiteralValue::Double(d) => Node::Double(*d.inner()),
                 LiteralValue::String(s) => Node::Text(s.inner().to_owned()),
                 LiteralValue::Bytes(_) | LiteralValue::UInt(_) => {
-                    return Err(self.error(expr, "bytes and uint are of no use in a username"));
+                    return Err(self.error(expr, "bytes and uint are of no use here"));
                 }
             },
             Expr::Ident(name) if self.scope.contains(name) => Node::Variable(name.clone()),
-            Expr::Ident(name) => return Err(self.error(expr, format!("{name:?} is not known here; there is `user`"))),
+            Expr::Ident(name) => {
+                let there: Vec<String> = self.variables.iter().map(|v| format!("`{}`", v.name)).collect();
+                let verb = if there.len() == 1 { "is" } else { "are" };
+                return Err(self.error(expr, format!("{name:?} is not known here; there {verb} {}", there.join(", "))));
+            }
             Expr::List(list) if list.optional_indices.is_empty() => {
                 let elements = list.elements.iter().map(|e| self.node(e, depth, loops)).collect::<Result<_, _>>()?;
                 Node::List(elements)
             }
-            Expr::Select(select) => Node::Select {
-                of: self.boxed(&select.operand, depth, loops)?,
-                field: select.field.clone(),
-                test: select.test,
-            },
+            Expr::Select(select) => {
+                self.field(expr, &select.operand, &select.field)?;
+                Node::Select {
+                    of: self.boxed(&select.operand, depth, loops)?,
+                    field: select.field.clone(),
+                    test: select.test,
+                }
+            }
             Expr::Call(call) => self.call(expr, call, depth, loops)?,
             Expr::Comprehension(c) if c.iter_var2.is_none() => {
                 if loops >= LOOPS_MAX {
@@ -219,9 +241,23 @@ impl Compiler<'_> {
                 }))
             }
             Expr::Map(_) | Expr::Struct(_) | Expr::Comprehension(_) | Expr::List(_) | Expr::Unspecified => {
-                return Err(self.error(expr, "maps and messages are of no use in a username"));
+                return Err(self.error(expr, "maps and messages are of no use here"));
             }
         })
+    }
+
+    /// A field of a variable whose fields are known now must be one of them.
+    fn field(&self, expr: &IdedExpr, of: &IdedExpr, field: &str) -> Result<(), CompileError> {
+        let Expr::Ident(name) = &of.expr else { return Ok(()) };
+        let hidden = self.scope.iter().filter(|known| *known == name).count() > 1;
+        let variable = self.variables.iter().find(|variable| variable.name == name && !hidden);
+        match variable.and_then(|variable| variable.fields) {
+            Some(fields) if !fields.iter().any(|known| known == field) => {
+                let there = if fields.is_empty() { "none".to_owned() } else { fields.join(", ") };
+                Err(self.error(expr, format!("{name} has no {field}; there are: {there}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn call(&mut self, expr: &IdedExpr, call: &cel::common::ast::CallExpr, depth: usize, loops: usize) -> Result<Node, CompileError> {
@@ -244,6 +280,9 @@ impl Compiler<'_> {
                 }
                 (operators::NOT_STRICTLY_FALSE, [a]) => return Ok(Node::NotFalse(self.boxed(a, depth, loops)?)),
                 (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [of, at]) => {
+                    if let Expr::Literal(LiteralValue::String(field)) = &at.expr {
+                        self.field(expr, of, field.inner())?;
+                    }
                     return Ok(Node::Index {
                         of: self.boxed(of, depth, loops)?,
                         at: self.boxed(at, depth, loops)?,
@@ -293,6 +332,26 @@ impl Compiler<'_> {
             target: self.boxed(target, depth, loops)?,
             pattern: Box::new(compiled),
         })
+    }
+}
+
+/// What the tree yields, if that is certainly no text.
+fn never_text(node: &Node) -> Option<&'static str> {
+    match node {
+        Node::Null => Some("null"),
+        Node::Int(_) | Node::Double(_) => Some("a number"),
+        Node::Bool(_) | Node::Select { test: true, .. } | Node::And(_) | Node::Or(_) | Node::NotFalse(_) | Node::Matches { .. } => {
+            Some("a bool")
+        }
+        Node::List(_) => Some("a list"),
+        Node::Index { optional: true, .. } => Some("an optional"),
+        Node::If(parts) => never_text(&parts[1]).and(never_text(&parts[2])),
+        Node::Call { function, .. } => function.never_text(),
+        Node::Loop(l) => match &l.end {
+            Node::Variable(name) if *name == l.result => never_text(&l.start),
+            end => never_text(end),
+        },
+        Node::Text(_) | Node::Variable(_) | Node::Select { .. } | Node::Index { .. } => None,
     }
 }
 

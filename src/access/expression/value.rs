@@ -1,4 +1,4 @@
-//! The values of the username expression. JSON is read where it lies; nothing is copied before it is used.
+//! The values of the expressions. JSON is read where it lies; nothing is copied before it is used.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

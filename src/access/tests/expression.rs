@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::access::username::{Expression, NoName};
+use crate::access::expression::{Expression, NoName};
 
 fn user() -> Map<String, Value> {
     let user = json!({

@@ -1,4 +1,4 @@
-//! The functions of the username expression, with the meaning that they have in the API server's CEL. Each says what it costs before it does it.
+//! The functions of the expressions, with the meaning that they have in the API server's CEL. Each says what it costs before it does it.
 
 use super::eval::{Fault, Fuel};
 use super::value::Value;
@@ -66,6 +66,23 @@ functions! {
     0 => ValueOf, "value", true;
     1 => OrValue, "orValue", true;
     1 => Or, "or", true;
+}
+
+impl Function {
+    /// What it yields, if that is certainly no text.
+    pub(super) fn never_text(self) -> Option<&'static str> {
+        match self {
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual | Self::Not | Self::In => {
+                Some("a bool")
+            }
+            Self::StartsWith | Self::EndsWith | Self::Contains | Self::HasValue => Some("a bool"),
+            Self::Subtract | Self::Negate | Self::Size | Self::SizeOf | Self::Int | Self::IndexOf | Self::LastIndexOf => Some("a number"),
+            Self::Split => Some("a list"),
+            Self::Or => Some("an optional"),
+            Self::Add | Self::Text | Self::LowerAscii | Self::UpperAscii | Self::Trim | Self::Replace | Self::Substring => None,
+            Self::CharAt | Self::Join | Self::ValueOf | Self::OrValue => None,
+        }
+    }
 }
 
 /// Calls a function; `args` begins with the target, if there is one.
