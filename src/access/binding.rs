@@ -1,8 +1,8 @@
-//! A RoleBinding as it was seen, reduced to what decides. What is to be written is in `gate`.
+//! A RoleBinding or ClusterRoleBinding as it was seen, reduced to what decides. What is to be written is in `gate`.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 
 use crate::api::mapping::{RoleKind, RoleRef};
 use crate::api::names as labels;
@@ -37,7 +37,7 @@ impl SubjectRef {
 /// A RoleBinding as it was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The namespace that it is in.
+    /// The namespace that it is in; empty for a ClusterRoleBinding.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -61,6 +61,17 @@ pub struct Observed {
     pub deleting: bool,
     /// It has a finalizer or an owner, none of which is ours: a DELETE would not end it, or somebody else's would.
     pub tampered: bool,
+}
+
+/// A ClusterRoleBinding as one that is in the namespace without a name: nothing else tells them apart here.
+pub fn wide(object: ClusterRoleBinding) -> RoleBinding {
+    let mut metadata = object.metadata;
+    metadata.namespace = Some(String::new());
+    RoleBinding {
+        metadata,
+        role_ref: object.role_ref,
+        subjects: object.subjects,
+    }
 }
 
 impl Observed {

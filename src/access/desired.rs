@@ -159,9 +159,9 @@ impl<'a> View<'a> {
         desired
     }
 
-    /// Whether the namespace exists and is not going.
+    /// Whether the namespace exists and is not going; the whole cluster, which has no name, always does.
     pub fn is_there(&self, namespace: &str) -> bool {
-        self.namespaces.get(namespace).is_some_and(|ns| !ns.terminating)
+        is_there(self.namespaces, namespace)
     }
 
     /// The bindings in which a person is to be found in one namespace.
@@ -170,13 +170,18 @@ impl<'a> View<'a> {
             Owner::Live(live) => Some(live),
             Owner::Frozen(_) | Owner::Ended(_) => None,
         };
-        live.filter(|_| self.is_there(namespace)).into_iter().flat_map(move |live| {
-            let theirs = live.cells_in(namespace).filter(|(_, cell)| cell.people.get(person).is_some());
-            theirs.map(move |(role, cell)| BindingKey {
-                owner: live.mapping.key.clone(),
-                role: role.clone(),
-                namespace: namespace.to_owned(),
-                prefix: cell.layout.shard_of(person.hash),
+        // what is granted in the whole cluster is granted there, too
+        let places = [namespace, ""].into_iter().take(if namespace.is_empty() { 1 } else { 2 });
+        let places = places.filter(|namespace| self.is_there(namespace));
+        live.into_iter().flat_map(move |live| {
+            places.clone().flat_map(move |namespace| {
+                let theirs = live.cells_in(namespace).filter(|(_, cell)| cell.people.get(person).is_some());
+                theirs.map(move |(role, cell)| BindingKey {
+                    owner: live.mapping.key.clone(),
+                    role: role.clone(),
+                    namespace: namespace.to_owned(),
+                    prefix: cell.layout.shard_of(person.hash),
+                })
             })
         })
     }
@@ -210,6 +215,11 @@ impl<'a> View<'a> {
         let event = source.map(|source| joined(source, grantee.n, grantee.via)).unwrap_or_default();
         self.why(&grantee.source, Some(grantee.via), Cause::Member(event))
     }
+}
+
+/// Whether the namespace exists and is not going; the whole cluster, which has no name, always does.
+pub fn is_there(namespaces: &Namespaces, namespace: &str) -> bool {
+    namespace.is_empty() || namespaces.get(namespace).is_some_and(|ns| !ns.terminating)
 }
 
 fn grantee(key: &PersonKey, person: &Person) -> Grantee {

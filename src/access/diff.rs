@@ -173,14 +173,24 @@ pub fn diff<'o>(view: &View<'_>, key: &BindingKey, seen: &dyn Fn(&BindingKey) ->
     plan
 }
 
-fn conflict(key: &BindingKey, id: &BindingId) -> Refusal {
+/// Something that is not ours has the name of a binding.
+pub fn conflict(key: &BindingKey, id: &BindingId) -> Refusal {
     Refusal::new(
         "ForeignBinding",
         format!(
-            "the RoleBinding {}/{} stands where {key} is to be, and is not Rolecall's (its labels or its role differ): it is left alone; delete it, and Rolecall makes its own",
-            id.namespace, id.name
+            "the {}{} stands where {key} is to be, and is not Rolecall's (its labels or its role differ): it is left alone; delete it, and Rolecall makes its own",
+            kind_of(&id.namespace),
+            id.name
         ),
     )
+}
+
+/// The kind of a binding in that namespace, for people.
+fn kind_of(namespace: &str) -> String {
+    match namespace {
+        "" => "ClusterRoleBinding ".to_owned(),
+        namespace => format!("RoleBinding {namespace}/"),
+    }
 }
 
 struct Judge<'a, 'o> {
@@ -253,7 +263,7 @@ impl Judge<'_, '_> {
             if !under_way {
                 let subject = SubjectRef::user(&**username);
                 let (class, why, replacement) = self.judge(held, wanted.is_some()).unwrap_or_else(|| {
-                    let cause = match self.view.namespaces.contains_key(&self.key.namespace) {
+                    let cause = match self.view.is_there(&self.key.namespace) {
                         true => Cause::Vanished,
                         false => Cause::NamespaceGone,
                     };
@@ -322,7 +332,7 @@ impl Judge<'_, '_> {
             Owner::Ended(_) => return with(Class::Other, Cause::MappingEnded),
             Owner::Live(live) => live,
         };
-        if !view.namespaces.contains_key(&self.key.namespace) {
+        if !view.is_there(&self.key.namespace) {
             return with(Class::Other, Cause::NamespaceGone);
         }
         if !live.usable.iter().any(|source| **source == *held.source) {
@@ -399,9 +409,9 @@ impl Judge<'_, '_> {
 
     /// The access policy forbids the role or the namespace.
     fn refused(&self) -> bool {
-        self.view.policy.is_some_and(|policy| {
-            policy.role(self.key.role.kind, &self.key.role.name).is_err() || policy.namespace(&self.key.namespace).is_err()
-        })
+        self.view
+            .policy
+            .is_some_and(|policy| policy.grant(&self.key.role, &self.key.namespace).is_err())
     }
 
     fn not_granted(&self) -> Cause {

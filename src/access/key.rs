@@ -107,7 +107,7 @@ pub struct BindingKey {
     pub owner: MappingKey,
     /// The role that it grants.
     pub role: RoleRef,
-    /// The namespace that it is in.
+    /// The namespace that it is in; empty for a ClusterRoleBinding.
     pub namespace: String,
     /// Which part of the mapping's people it holds.
     pub prefix: Prefix,
@@ -115,12 +115,15 @@ pub struct BindingKey {
 
 impl fmt::Display for BindingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.namespace.as_str() {
+            "" => "in the whole cluster".to_owned(),
+            namespace => format!("in namespace {namespace}"),
+        };
         write!(
             f,
-            "{} {} in namespace {} for {}, part {}",
+            "{} {} {place} for {}, part {}",
             self.role.kind.as_str(),
             self.role.name,
-            self.namespace,
             self.owner,
             self.prefix
         )

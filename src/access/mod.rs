@@ -8,6 +8,7 @@ pub mod binding;
 pub mod budget;
 mod cause;
 pub mod cells;
+pub mod creation;
 pub mod deletion;
 pub mod desired;
 pub mod diff;

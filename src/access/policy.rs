@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::api::mapping::RoleKind;
+use crate::api::mapping::{RoleKind, RoleRef};
 
 /// The longest name of a subject, in bytes.
 pub const SUBJECT_MAX: usize = 1024;
@@ -54,6 +54,9 @@ pub struct AccessPolicy {
     /// The same for groups.
     #[serde(default)]
     pub group_prefixes: Vec<String>,
+    /// Pod Security levels that a namespace may be labelled with when it is made; empty: none of these labels.
+    #[serde(default)]
+    pub pod_security_levels: Vec<String>,
     /// Namespaces in which nothing is granted: a name, or a beginning with `*` after it. Not optional: a policy without it would protect nothing.
     pub protected_namespaces: Vec<String>,
 }
@@ -73,6 +76,7 @@ impl AccessPolicy {
             ("clusterWideRoles", &policy.cluster_wide_roles),
             ("usernamePrefixes", &policy.username_prefixes),
             ("groupPrefixes", &policy.group_prefixes),
+            ("podSecurityLevels", &policy.pod_security_levels),
             ("protectedNamespaces", &policy.protected_namespaces),
         ] {
             if list.len() > ENTRIES_MAX {
@@ -107,6 +111,47 @@ impl AccessPolicy {
         }
         let message = format!("{name:?} is not in {key} (Helm value); allowed: {}", listed(list));
         Err(Refusal::new("RoleNotAllowed", message))
+    }
+
+    /// Whether the role may be granted in the whole cluster.
+    pub fn cluster_wide(&self, role: &RoleRef) -> Result<(), Refusal> {
+        if role.kind == RoleKind::ClusterRole && self.cluster_wide_roles.contains(&role.name) {
+            return Ok(());
+        }
+        let message = format!(
+            "{:?} is not in accessPolicy.clusterWideRoles (Helm value); allowed: {}",
+            role.name,
+            listed(&self.cluster_wide_roles)
+        );
+        Err(Refusal::new("RoleNotAllowed", message))
+    }
+
+    /// Whether the role may be granted in that namespace; the whole cluster is the namespace without a name.
+    pub fn grant(&self, role: &RoleRef, namespace: &str) -> Result<(), Refusal> {
+        match namespace {
+            "" => self.cluster_wide(role),
+            _ => self.role(role.kind, &role.name).and_then(|()| self.namespace(namespace)),
+        }
+    }
+
+    /// Whether a namespace may be made with that label; `value`: none, if it is not known yet.
+    pub fn label(&self, key: &str, value: Option<&str>) -> Result<(), Refusal> {
+        let Some(mode) = key.strip_prefix("pod-security.kubernetes.io/") else {
+            return Ok(());
+        };
+        let allowed = match mode {
+            "enforce" | "audit" | "warn" => value.is_some_and(|value| self.pod_security_levels.iter().any(|level| level == value)),
+            "enforce-version" | "audit-version" | "warn-version" => value.is_some() && !self.pod_security_levels.is_empty(),
+            _ => false,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "the label {key} is given to a namespace only with a level of accessPolicy.podSecurityLevels (Helm value), and not by an expression; allowed: {}",
+            listed(&self.pod_security_levels)
+        );
+        Err(Refusal::new("LabelNotAllowed", message))
     }
 
     /// Whether a user of that name may be granted anything.

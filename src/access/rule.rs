@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::creation::Creation;
 use super::expression::{Expression, Variable};
 use super::mapping::each_once;
 use super::policy::Refusal;
@@ -18,6 +19,8 @@ pub struct GrantRule {
     pub role: Role,
     /// Where.
     pub place: Place,
+    /// How missing namespaces are made; none: they are waited for.
+    pub create: Option<Creation>,
 }
 
 /// The role of a rule.
@@ -47,6 +50,8 @@ pub enum Place {
     Labels(Selector),
     /// In the namespace that an expression yields for each group.
     Yielded(Expression),
+    /// In the whole cluster.
+    Everywhere,
 }
 
 impl GrantRule {
@@ -56,9 +61,25 @@ impl GrantRule {
             None => Place::Own,
             Some(namespaces) => place(i, namespaces, captures)?,
         };
+        let create = namespaces.and_then(|namespaces| namespaces.create.as_ref());
+        let create = create.map(|create| match &place {
+            Place::Yielded(_) => Creation::of(i, create, true, captures),
+            Place::Names(_) => Creation::of(i, create, false, captures),
+            Place::Own | Place::Labels(_) | Place::Everywhere => Err(Refusal::new(
+                "InvalidSpec",
+                format!("spec.grants[{i}].namespaces.create: it needs names or expression, which say which namespaces to make"),
+            )),
+        });
+        if matches!(place, Place::Everywhere) && role.kind != RoleKind::ClusterRole {
+            return Err(Refusal::new(
+                "InvalidSpec",
+                format!("spec.grants[{i}]: only a ClusterRole can be granted in the whole cluster (all)"),
+            ));
+        }
         Ok(Self {
             role: Role::of(i, role, captures)?,
             place,
+            create: create.transpose()?,
         })
     }
 
@@ -113,29 +134,15 @@ impl Role {
 }
 
 fn place(i: usize, namespaces: &Namespaces, captures: &[String]) -> Result<Place, Refusal> {
-    match namespaces {
-        Namespaces {
-            names: Some(names),
-            selector: None,
-            expression: None,
-        } => Ok(Place::Names(names.iter().cloned().collect())),
-        Namespaces {
-            names: None,
-            selector: Some(selector),
-            expression: None,
-        } => Ok(Place::Labels(selector.clone())),
-        Namespaces {
-            names: None,
-            selector: None,
-            expression: Some(text),
-        } => Ok(Place::Yielded(expression(
-            &format!("spec.grants[{i}].namespaces.expression"),
-            text,
-            captures,
-        )?)),
+    let field = format!("spec.grants[{i}].namespaces");
+    match (&namespaces.names, &namespaces.selector, &namespaces.expression, namespaces.all) {
+        (Some(names), None, None, false) => Ok(Place::Names(names.iter().cloned().collect())),
+        (None, Some(selector), None, false) => Ok(Place::Labels(selector.clone())),
+        (None, None, Some(text), false) => Ok(Place::Yielded(expression(&format!("{field}.expression"), text, captures)?)),
+        (None, None, None, true) => Ok(Place::Everywhere),
         _ => Err(Refusal::new(
             "InvalidSpec",
-            format!("spec.grants[{i}].namespaces: exactly one of names, selector and expression must be set"),
+            format!("{field}: exactly one of names, selector, expression and all must be set"),
         )),
     }
 }

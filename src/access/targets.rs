@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::creation::{Creation, Made};
 use super::key::MappingKind;
 use super::mapping::Mapping;
 use super::policy::{AccessPolicy, Refusal};
-use super::rule::{Place, Role};
+use super::rule::{GrantRule, Place, Role};
 use super::select::{Group, Selected};
 use super::yields::Yields;
 use crate::api::mapping::RoleRef;
@@ -47,6 +48,8 @@ pub struct Targets {
     pub refusals: Vec<Refusal>,
     /// The groups that are granted nothing by some rule, each with one reason.
     pub refused: BTreeMap<Group, Refusal>,
+    /// The namespaces that are made if they are not there, and how.
+    pub made: BTreeMap<String, Made>,
     /// A selector that selects nothing.
     pub empty_selector: bool,
 }
@@ -77,7 +80,13 @@ impl Targets {
 
     /// The namespaces in which something is to be granted and that do not exist (yet).
     pub fn missing<'a>(&'a self, all: &'a Namespaces) -> impl Iterator<Item = &'a str> {
-        self.pairs.keys().map(String::as_str).filter(|name| !all.contains_key(*name))
+        let names = self.pairs.keys().map(String::as_str);
+        names.filter(|name| !name.is_empty() && !all.contains_key(*name))
+    }
+
+    /// Whether anything is granted in the whole cluster: the namespace without a name.
+    pub fn is_wide(&self) -> bool {
+        self.pairs.contains_key("")
     }
 }
 
@@ -157,12 +166,24 @@ pub fn targets(mapping: &Mapping, selected: &Selected, yields: &Yields, namespac
         return targets;
     }
     let mut found = Found::default();
-    let allowed = |role: &RoleRef| policy.map_or(Ok(()), |p| p.role(role.kind, &role.name));
-    let open = |namespace: &str| policy.map_or(Ok(()), |p| p.namespace(namespace));
+    let allowed = |role: &RoleRef, place: &Place| {
+        policy.map_or(Ok(()), |p| match place {
+            Place::Everywhere => p.cluster_wide(role),
+            _ => p.role(role.kind, &role.name),
+        })
+    };
+    let open = |namespace: &str| policy.filter(|_| !namespace.is_empty()).map_or(Ok(()), |p| p.namespace(namespace));
+    let makes = |rule: &GrantRule| -> Result<(), Refusal> {
+        let mut keys = rule.create.iter().flat_map(Creation::label_keys);
+        policy.map_or(Ok(()), |p| keys.try_for_each(|(key, value)| p.label(key, value)))
+    };
     // the places of the rules that name them, by rule
     let mut places: Vec<BTreeSet<String>> = Vec::new();
     for rule in &mapping.grants {
-        found.refusals.extend(rule.role.all().iter().filter_map(|role| allowed(role).err()));
+        found
+            .refusals
+            .extend(rule.role.all().iter().filter_map(|role| allowed(role, &rule.place).err()));
+        found.refusals.extend(makes(rule).err());
         let here = match &rule.place {
             Place::Own => BTreeSet::from([mapping.key.namespace.clone()]),
             Place::Names(names) => names.clone(),
@@ -173,25 +194,44 @@ pub fn targets(mapping: &Mapping, selected: &Selected, yields: &Yields, namespac
                 targets.empty_selector |= here.is_empty();
                 here
             }
+            Place::Everywhere => BTreeSet::from([String::new()]),
             Place::Yielded(_) => BTreeSet::new(),
         };
         let (refused, here): (Vec<_>, BTreeSet<_>) = split(here, open);
         found.refusals.extend(refused);
         if let Role::Named(role) = &rule.role
-            && allowed(role).is_ok()
+            && allowed(role, &rule.place).is_ok()
             && !rule.is_by_group()
         {
             here.iter().for_each(|namespace| found.everyone(namespace, role));
+        }
+        if let (Some(create), Ok(())) = (&rule.create, makes(rule)) {
+            let made = || create.made();
+            for namespace in &here {
+                targets.made.entry(namespace.clone()).or_insert_with(made);
+            }
         }
         places.push(here);
     }
     for (n, group) in selected.groups.iter().enumerate() {
         let Some(yields) = yields.get(group) else { continue };
         let mut refused = yields.refusals.first().cloned();
-        for grant in yields.grants.iter().filter(|grant| allowed(&grant.role).is_ok()) {
+        for grant in &yields.grants {
+            let Some(rule) = mapping
+                .grants
+                .get(grant.rule)
+                .filter(|rule| allowed(&grant.role, &rule.place).is_ok())
+            else {
+                continue;
+            };
             match &grant.namespace {
                 Some(namespace) => match open(namespace) {
-                    Ok(()) => found.group(namespace, &grant.role, n),
+                    Ok(()) => {
+                        found.group(namespace, &grant.role, n);
+                        if let Some(made) = grant.made.as_ref().filter(|_| makes(rule).is_ok()) {
+                            targets.made.entry(namespace.clone()).or_insert_with(|| made.clone());
+                        }
+                    }
                     Err(refusal) => refused = refused.or(Some(refusal)),
                 },
                 None => {
@@ -276,6 +316,6 @@ pub fn covers_otherwise(mapping: &Mapping, before: Option<&NamespaceInfo>, after
     let selects = |selector: &Selector, ns: Option<&NamespaceInfo>| ns.is_some_and(|ns| selector.matches(&ns.labels));
     mapping.grants.iter().any(|rule| match &rule.place {
         Place::Labels(selector) => selects(selector, before) != selects(selector, after),
-        Place::Own | Place::Names(_) | Place::Yielded(_) => false,
+        Place::Own | Place::Names(_) | Place::Yielded(_) | Place::Everywhere => false,
     })
 }

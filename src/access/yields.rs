@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::creation::Made;
 use super::expression::Expression;
 use super::mapping::{GroupSelector, Mapping};
 use super::policy::Refusal;
@@ -26,6 +27,8 @@ pub struct Yielded {
     pub role: RoleRef,
     /// The namespace, if the rule's expression yields it; else the rule says where.
     pub namespace: Option<String>,
+    /// How the namespace is made, if it is not there.
+    pub made: Option<Made>,
 }
 
 /// What one group yields.
@@ -87,7 +90,7 @@ impl Yields {
 }
 
 /// What a group yields by those rules of the mapping that depend on it.
-fn yields(mapping: &Mapping, source: &str, group: &Resource) -> Yield {
+fn yields(mapping: &Mapping, name: &str, group: &Resource) -> Yield {
     let mut seen = Map::new();
     seen.insert("id".to_owned(), group.id.to_string().into());
     seen.insert("displayName".to_owned(), (*group.name).into());
@@ -98,12 +101,20 @@ fn yields(mapping: &Mapping, source: &str, group: &Resource) -> Yield {
         GroupSelector::Pattern(pattern) => pattern.captured(&group.name).unwrap_or_default(),
         _ => Map::new(),
     };
-    let source = Map::from_iter([("name".to_owned(), Value::from(source))]);
+    let source = Map::from_iter([("name".to_owned(), Value::from(name))]);
     let variables: [(&str, &Map<String, Value>); 3] = [("group", &seen), ("match", &captured), ("source", &source)];
     let mut found = Yield::default();
     for (i, rule) in mapping.grants.iter().enumerate().filter(|(_, rule)| rule.is_by_group()) {
         match yielded(i, rule, &variables) {
-            Ok(yielded) => found.grants.push(yielded),
+            Ok(mut yielded) => {
+                if let (Some(_), Some(create)) = (&yielded.namespace, &rule.create) {
+                    match create.yields(i, name, &variables) {
+                        Ok(made) => yielded.made = Some(made),
+                        Err(refusal) => found.refusals.push(refusal),
+                    }
+                }
+                found.grants.push(yielded);
+            }
             Err(refusal) => found.refusals.push(refusal),
         }
     }
@@ -150,9 +161,14 @@ fn yielded(i: usize, rule: &GrantRule, variables: &[(&str, &Map<String, Value>)]
             }
             Some(name)
         }
-        Place::Own | Place::Names(_) | Place::Labels(_) => None,
+        Place::Own | Place::Names(_) | Place::Labels(_) | Place::Everywhere => None,
     };
-    Ok(Yielded { rule: i, role, namespace })
+    Ok(Yielded {
+        rule: i,
+        role,
+        namespace,
+        made: None,
+    })
 }
 
 /// Whether it can be the name of a namespace: a label of RFC 1123.

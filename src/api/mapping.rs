@@ -5,6 +5,8 @@
     reason = "each column has its type; the lint counts them as one attribute"
 )]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -159,8 +161,9 @@ pub struct Grant {
 }
 
 /// One role, granted in the selected namespaces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("!has(self.namespaces.all) || !self.namespaces.all || self.roleRef.kind == 'ClusterRole'").message("only a ClusterRole can be granted in the whole cluster (all)"))]
 pub struct ClusterGrant {
     /// The role.
     pub role_ref: GrantedRole,
@@ -221,10 +224,11 @@ impl RoleKind {
     }
 }
 
-/// Where a grant applies: exactly one of `names`, `selector` and `expression`. Protected namespaces are never among them.
+/// Where a grant applies: exactly one of `names`, `selector`, `expression` and `all`. Protected namespaces are never among them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.selector), has(self.expression)].filter(x, x).size() == 1").message("exactly one of names, selector and expression must be set"))]
+#[x_kube(validation = kube::core::Rule::new("[has(self.names), has(self.selector), has(self.expression), has(self.all) && self.all].filter(x, x).size() == 1").message("exactly one of names, selector, expression and all must be set"))]
+#[x_kube(validation = kube::core::Rule::new("!has(self.create) || has(self.names) || has(self.expression)").message("create needs names or expression: they say which namespaces to make"))]
 pub struct Namespaces {
     /// Namespaces by name; those that do not exist yet get the grant when they appear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -237,6 +241,30 @@ pub struct Namespaces {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub expression: Option<String>,
+    /// The whole cluster, by a ClusterRoleBinding: protected namespaces too, and what is in no namespace. Only for ClusterRoles of the access policy's own list for it (Helm value `accessPolicy.clusterWideRoles`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Makes those of the namespaces that do not exist. Rolecall never deletes one: one that it made and that no mapping covers any more gets the label `rolecall.dev/unused`. Its author must be allowed to create namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<CreateNamespaces>,
+}
+
+/// How a namespace is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateNamespaces {
+    /// Its labels. Pod Security labels (`pod-security.kubernetes.io/...`) only with the levels that the access policy allows (Helm value `accessPolicy.podSecurityLevels`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// Labels by CEL, as `namespaces.expression`: `{team: match.team}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub label_expressions: BTreeMap<String, String>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What is known of a mapping. Written by the controller only; never a person's data.
@@ -261,7 +289,7 @@ pub struct MappingStatus {
     /// How many people are meant: granted something, unless something holds it.
     #[serde(default)]
     pub people: i64,
-    /// In how many namespaces.
+    /// In how many namespaces; what is granted in the whole cluster is not among them.
     #[serde(default)]
     pub namespaces: i64,
     /// How many bindings of this mapping there are.

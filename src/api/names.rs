@@ -26,6 +26,9 @@ pub const REQUESTED_AT: &str = "rolecall.dev/requestedAt";
 /// Annotation: the same, as Flux writes it.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 
+/// Label, `true` on a namespace that Rolecall made and that no mapping covers any more: Rolecall never deletes one.
+pub const UNUSED: &str = "rolecall.dev/unused";
+
 /// The token by which somebody asks for a look at everything of an object, at most 256 bytes of it; of two the later one, as both are times.
 pub fn requested(annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<String> {
     let of = |key: &str| annotations?.get(key).filter(|token| !token.is_empty());

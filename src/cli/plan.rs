@@ -25,7 +25,7 @@ use crate::access::names::{self, Installation};
 use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::select::select;
 use crate::access::source::{CompiledSource, limits_of};
-use crate::access::targets::{Namespaces, targets, usable_sources};
+use crate::access::targets::{NamespaceInfo, Namespaces, targets, usable_sources};
 use crate::access::usernames::Usernames;
 use crate::access::yields::Yields;
 use crate::api::{ClusterRoleMapping, RoleMapping};
@@ -243,7 +243,24 @@ impl<'a> Ground<'a> {
         let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
         let selected = select(&mapping, &usable, &self.directory);
         let yields = Yields::default().of(&mapping, &selected, &self.directory);
-        let targets = targets(&mapping, &selected, &yields, self.namespaces, Some(self.policy));
+        let first = targets(&mapping, &selected, &yields, self.namespaces, Some(self.policy));
+        // what the mapping makes is there when it grants something
+        let mut namespaces = self.namespaces.clone();
+        let made: Vec<String> = first
+            .missing(self.namespaces)
+            .filter(|name| first.made.contains_key(*name))
+            .map(str::to_owned)
+            .collect();
+        for name in &made {
+            let labels = first.made.get(name).map(|made| made.labels.clone()).unwrap_or_default();
+            let info = NamespaceInfo {
+                name: name.clone(),
+                labels,
+                terminating: false,
+            };
+            namespaces.insert(name.clone(), Arc::new(info));
+        }
+        let targets = targets(&mapping, &selected, &yields, &namespaces, Some(self.policy));
         plan.refusals
             .extend(refused.iter().chain(&targets.refusals).map(ToString::to_string));
         for name in &mapping.sources {
@@ -293,7 +310,7 @@ impl<'a> Ground<'a> {
             directory: &self.directory,
             usernames: &self.usernames,
             sources: &sources,
-            namespaces: self.namespaces,
+            namespaces: &namespaces,
             policy: Some(self.policy),
             ledger: self.ledger,
             installation: &self.installation,
@@ -374,7 +391,8 @@ impl<'a> Ground<'a> {
             &selected.unmatched,
         );
         note("several groups bear the name, the oldest counts", &selected.ambiguous);
-        let missing: Vec<String> = targets.missing(self.namespaces).map(str::to_owned).collect();
+        note("namespaces that would be made", &made);
+        let missing: Vec<String> = targets.missing(&namespaces).map(str::to_owned).collect();
         note("there is no such namespace yet", &missing);
         plan.notes.extend(targets.refused.iter().map(|((source, n), refusal)| {
             let name = self

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::plan::Asked;
-use crate::access::binding::Observed;
+use crate::access::binding::{Observed, wide};
 use crate::access::ledger::Ledger;
 use crate::access::policy::AccessPolicy;
 use crate::access::targets::{NamespaceInfo, Namespaces};
@@ -247,9 +247,11 @@ async fn journal<S: State>(client: &Client, namespace: &str, name: &str, initial
 /// The bindings of Rolecall's that stand, in all namespaces.
 pub async fn bindings(client: &Client) -> Result<Vec<Observed>, Error> {
     let params = ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_VALUE));
-    let all = list_with(&Api::<RoleBinding>::all(client.clone()), "RoleBindings", params).await?;
-    let all =
-        all.ok_or_else(|| Error::Plan("you may not list RoleBindings in all namespaces: a plan compares with what stands".to_owned()))?;
+    let refused = |what: &str| Error::Plan(format!("you may not list {what}: a plan compares with what stands"));
+    let all = list_with(&Api::<RoleBinding>::all(client.clone()), "RoleBindings", params.clone()).await?;
+    let mut all = all.ok_or_else(|| refused("RoleBindings in all namespaces"))?;
+    let everywhere = list_with(&Api::<ClusterRoleBinding>::all(client.clone()), "ClusterRoleBindings", params).await?;
+    all.extend(everywhere.ok_or_else(|| refused("ClusterRoleBindings"))?.into_iter().map(wide));
     Ok(all.iter().filter_map(Observed::of).collect())
 }
 

@@ -73,7 +73,12 @@ pub fn plan(plan: &Plan) -> String {
             let waits = change.waits.map(|why| format!(" (waits: {why})")).unwrap_or_default();
             say(
                 2,
-                &format!("{sign}  {kind}{}  {}  {}{waits}", change.name, change.role, change.namespace),
+                &format!(
+                    "{sign}  {kind}{}  {}  {}{waits}",
+                    change.name,
+                    change.role,
+                    place(&change.namespace)
+                ),
             );
             say(5, &change.why);
         }
@@ -101,7 +106,10 @@ pub fn holds(holds: &Holds) -> String {
             2,
             &format!(
                 "-  {}  {}  {}  (record {}, since {since})",
-                held.name, held.role, held.namespace, held.record
+                held.name,
+                held.role,
+                place(&held.namespace),
+                held.record
             ),
         );
         say(5, &held.why);
@@ -231,7 +239,7 @@ fn grant_row(grant: &GrantView) -> Vec<String> {
         );
         people = if people.is_empty() { more } else { format!("{people}; {more}") };
     }
-    vec![grant.role.clone(), grant.namespace.clone(), people]
+    vec![grant.role.clone(), place(&grant.namespace).to_owned(), people]
 }
 
 /// `Ready`, or why not.
@@ -305,4 +313,9 @@ fn age(then: Timestamp, now: Timestamp) -> String {
         _ => format!("{}d", seconds / 86_400),
     };
     format!("{text} ago")
+}
+
+/// Where something is granted, for people.
+fn place(namespace: &str) -> &str {
+    if namespace.is_empty() { "(whole cluster)" } else { namespace }
 }

@@ -8,6 +8,7 @@ use super::apply::{Answer, Verb, Write};
 use super::engine::{Done, Engine, Error};
 use super::work::{Purpose, REFUSED_AGAIN, Unsettled, WriteDone};
 use crate::access::binding::Observed;
+use crate::access::diff::conflict;
 use crate::access::key::BindingKey;
 use crate::access::ledger::{Event as Record, Outcome};
 use crate::access::names::is_known;
@@ -34,6 +35,7 @@ impl Engine {
         match done {
             Done::Write(done) => self.written(done),
             Done::Granting(done) => return self.granting_done(done),
+            Done::Place(done) => self.placed(done),
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
             Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),
@@ -108,16 +110,8 @@ impl Engine {
                     self.went_well(&key, purpose, false);
                 } else {
                     if !ours {
-                        let message = format!(
-                            "the RoleBinding {full} stands where {key} is to be, and is not Rolecall's: it is left alone; delete it, and Rolecall makes its own"
-                        );
-                        self.fails(
-                            &key,
-                            Failure {
-                                refusal: Refusal::new("ForeignBinding", message),
-                                human: true,
-                            },
-                        );
+                        let refusal = conflict(&key, &self.id_of(&key));
+                        self.fails(&key, Failure { refusal, human: true });
                         self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
                         again = false;
                     }

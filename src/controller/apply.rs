@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use http::{Method, Request};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::access::binding::wide;
+
 /// One write. PUT and DELETE carry `uid` and `resourceVersion`: without the uid a PUT would recreate a deleted RoleBinding.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The binding's namespace.
+    /// The binding's namespace; empty for a ClusterRoleBinding.
     pub namespace: String,
     /// The binding's name.
     pub name: String,
@@ -83,9 +85,9 @@ impl Writer {
         let answer = self.send::<Value>(method, &path, &body).await;
         match answer {
             Ok(_) if deleting => Answer::Gone,
-            Ok(value) => match serde_json::from_value::<RoleBinding>(value) {
+            Ok(value) => match binding(&write.namespace, value) {
                 Ok(binding) => Answer::Written(Box::new(binding)),
-                Err(error) => Answer::Unknown(format!("an answer that is no RoleBinding: {error}")),
+                Err(error) => Answer::Unknown(format!("an answer that is no binding: {error}")),
             },
             Err(Failure::Status { code, message }) => self.refused(write, code, message).await,
             Err(Failure::Unknown(why)) => Answer::Unknown(why),
@@ -119,10 +121,13 @@ impl Writer {
 
     async fn look(&self, write: &Write) -> Answer {
         match self
-            .send::<RoleBinding>(Method::GET, &item(&write.namespace, &write.name), &Value::Null)
+            .send::<Value>(Method::GET, &item(&write.namespace, &write.name), &Value::Null)
             .await
         {
-            Ok(binding) => Answer::Other(Box::new(binding)),
+            Ok(value) => match binding(&write.namespace, value) {
+                Ok(binding) => Answer::Other(Box::new(binding)),
+                Err(error) => Answer::Unknown(format!("an answer that is no binding: {error}")),
+            },
             Err(Failure::Status { code: 404, message }) if message.contains("namespaces \"") => Answer::NamespaceGoing,
             Err(Failure::Status { code: 404, .. }) => Answer::Gone,
             Err(Failure::Status { message, .. } | Failure::Unknown(message)) => Answer::Unknown(message),
@@ -164,7 +169,18 @@ enum Failure {
     Unknown(String),
 }
 
+/// What the API server shows: a ClusterRoleBinding, where there is no namespace.
+fn binding(namespace: &str, value: Value) -> Result<RoleBinding, serde_json::Error> {
+    match namespace {
+        "" => serde_json::from_value::<ClusterRoleBinding>(value).map(wide),
+        _ => serde_json::from_value(value),
+    }
+}
+
 fn collection(namespace: &str) -> String {
+    if namespace.is_empty() {
+        return "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
+    }
     format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings")
 }
 

@@ -69,7 +69,10 @@ impl Engine {
             .open_intents()
             .filter(|(_, intent)| intent.action == Action::Create)
             .map(|(_, intent)| intent.key.clone());
-        let there = |key: &BindingKey| self.world.namespaces.get(&key.namespace).is_some_and(|n| !n.terminating);
+        let there = |key: &BindingKey| {
+            let place = self.world.namespaces.get(&key.namespace);
+            key.namespace.is_empty() || place.is_some_and(|n| !n.terminating)
+        };
         let mut left: BTreeSet<BindingKey> = created.filter(|key| !self.observed.contains_key(key) && there(key)).collect();
         for _ in 0..STAND_TRIES {
             if left.is_empty() {

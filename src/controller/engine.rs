@@ -18,6 +18,7 @@ use super::expiry::Expiry;
 use super::memory::Memory;
 use super::observe::key_of;
 use super::owner::Owner;
+use super::places::{PlaceDone, Places};
 use super::queue::Queue;
 use super::recorder::Recorder;
 use super::status::{Pacer, Target as StatusTarget};
@@ -84,6 +85,8 @@ pub enum Done {
     Write(WriteDone),
     /// The proof and the records before a batch of grants.
     Granting(super::work::GrantingDone),
+    /// The making or labelling of a namespace.
+    Place(PlaceDone),
     /// A status.
     Status(StatusTarget, Result<serde_json::Value, String>),
     /// Whether we still lead, and which revocations were refused before that was asked.
@@ -140,6 +143,7 @@ pub struct Engine {
     pub(super) told: kube::runtime::events::Recorder,
     pub(super) crds: HashMap<&'static str, String>,
     pub(super) validity: Validity,
+    pub(super) places: Places,
     pub(super) access_lost: Option<Loss>,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
@@ -231,12 +235,13 @@ pub async fn run(
         status_due: BTreeMap::new(),
         crds: HashMap::new(),
         validity,
+        places: Places::default(),
         access_lost,
         checking: false,
         lease_asked: false,
         index_told: HashMap::new(),
     };
-    let bindings: Vec<String> = engine.world.bindings.items().keys().cloned().collect();
+    let bindings: Vec<String> = engine.world.bindings.iter().map(|(key, _)| key.clone()).collect();
     engine.bindings_changed(&bindings);
     // Before anything else, and before the fence is waited for: what stands here grants nothing, and a POST that got lost cannot pass it any more.
     // Whatever holds such a write up must not hold up revocations: the rest is settled as any other lost write.
@@ -264,7 +269,8 @@ pub fn feed(world: &mut World, change: Change) -> Touched {
         Change::Mapping(event) => Touched::Mappings(world.mappings.feed(event, slim)),
         Change::ClusterMapping(event) => Touched::ClusterMappings(world.cluster_mappings.feed(event, slim)),
         Change::Namespace(event) => Touched::Namespaces(world.namespaces.feed(event, place)),
-        Change::Binding(event) => Touched::Bindings(world.bindings.feed(event, slim)),
+        Change::Binding(event) => Touched::Bindings(world.bindings.namespaced.feed(event, slim)),
+        Change::WideBinding(event) => Touched::Bindings(world.bindings.wide.feed(world::widened(event), slim)),
         Change::Role(event) => Touched::Roles(world.roles.feed(event, |_| ())),
         Change::ClusterRole(event) => Touched::Roles(world.cluster_roles.feed(event, |_| ())),
         Change::Policy(event) => Touched::Policies(world.policies.feed(event, slim)),
@@ -347,6 +353,7 @@ impl Engine {
                 self.evaluate(&key);
             }
             self.look();
+            self.look_at_places(false);
             self.holds_recorded();
             self.recorder.flush();
             self.write_statuses();
@@ -382,9 +389,11 @@ impl Engine {
                 self.look_at_guards(false);
                 self.look_at_deletions();
                 self.look_at_approvals();
+                self.look_at_places(true);
                 self.spending.forget(Timestamp::now());
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
+                    self.places.look = true;
                     self.statuses_soon();
                 }
             }

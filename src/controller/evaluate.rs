@@ -170,6 +170,7 @@ impl Engine {
         let mut cells = std::mem::take(&mut owner.cells);
         let keys = cells.retarget(&basis, owner.aim(), after, &|namespace, role| self.shards_at(key, namespace, role));
         (owner.cells, owner.selected, owner.yields, owner.targets) = (cells, selected, yields, targets);
+        self.places.look = true;
         self.owners.insert(key.clone(), owner);
         keys.into_iter().for_each(|key| self.queue.add(key));
     }
@@ -327,6 +328,7 @@ impl Engine {
         }
         let seen = owner.mapping.is_some();
         self.owners.insert(key.clone(), owner);
+        self.places.look = true;
         if seen {
             self.mapping_seen(key);
         }
@@ -450,6 +452,7 @@ impl Engine {
                 self.retarget(&key, &mapping, selected);
             }
         }
+        self.places.look = true;
         // What a namespace took along is recorded as gone: while it was going, its bindings were not looked at.
         let ledger = self.access.snapshot();
         for name in names.iter().filter(|name| !self.namespaces.contains_key(*name)) {

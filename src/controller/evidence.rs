@@ -26,9 +26,8 @@ pub fn of_directory(world: &World, class: &str) -> Vec<Known> {
 pub fn of_bindings(world: &World) -> Vec<Known> {
     let mut ids: Vec<&String> = world
         .bindings
-        .items()
-        .values()
-        .filter_map(|b| b.metadata.labels.as_ref()?.get(names::JOURNAL))
+        .iter()
+        .filter_map(|(_, b)| b.metadata.labels.as_ref()?.get(names::JOURNAL))
         .collect();
     ids.sort_unstable();
     ids.dedup();

@@ -20,6 +20,7 @@ mod known;
 pub mod memory;
 pub mod observe;
 pub mod owner;
+mod places;
 pub mod queue;
 pub mod recorder;
 pub mod start;

@@ -40,6 +40,8 @@ pub struct Owner {
     pub targets: Targets,
     /// What Kubernetes, or an object in the way, refuses, by binding.
     pub failing: BTreeMap<BindingKey, Failure>,
+    /// The namespaces that could not be made.
+    pub unmade: BTreeMap<String, Failure>,
     /// What the gate holds, by binding.
     pub held: BTreeMap<BindingKey, Held>,
     /// It was deleted, and that counts: everything goes.

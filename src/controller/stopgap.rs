@@ -44,7 +44,7 @@ pub fn ledger(world: &World, installation: &Installation, directory: &Directory)
     }
     people.retain(|_, grantee| !grantee.user.is_nil());
     let mut ledger = Ledger::default();
-    let seen = world.bindings.items().values().filter_map(Observed::of);
+    let seen = world.bindings.iter().filter_map(|(_, binding)| Observed::of(binding));
     for (place, (observed, key)) in (0..).zip(seen.filter_map(|o| identify(&o, installation).map(|key| (o, key)))) {
         let adds: Vec<Grantee> = observed
             .subjects

@@ -247,6 +247,7 @@ impl Engine {
     fn mapping_status(&self, key: &MappingKey, (suspend, mode): (bool, Mode), old: &MappingStatus) -> Option<MappingStatus> {
         let owner = self.owners.get(key)?;
         let mut failures: Vec<Failure> = owner.failing.values().cloned().collect();
+        failures.extend(owner.unmade.values().cloned());
         failures.extend(self.missing_role(owner));
         let names: Vec<String> = owner.mapping.iter().flat_map(|m| &m.sources).map(ToString::to_string).collect();
         let missing: Vec<String> = names
@@ -289,7 +290,8 @@ impl Engine {
     /// A role that is granted and does not exist gives nothing: an admin wants to know.
     fn missing_role(&self, owner: &Owner) -> Option<Failure> {
         let roles = || owner.targets.roles.iter();
-        let cluster = roles().find(|role| role.kind == RoleKind::ClusterRole && self.world.cluster_roles.get(&role.name).is_none());
+        let cluster = roles().filter(|_| owner.targets.is_wide() || owner.targets.namespaces(&self.namespaces).next().is_some());
+        let cluster = { cluster }.find(|role| role.kind == RoleKind::ClusterRole && self.world.cluster_roles.get(&role.name).is_none());
         let namespaced = || {
             let there = owner.targets.namespaces(&self.namespaces);
             let pairs = there.flat_map(|ns| owner.targets.pairs.get(ns).into_iter().flatten().map(move |(role, _)| (ns, role)));
@@ -297,7 +299,7 @@ impl Engine {
             of_kind.find(|(ns, role)| self.world.roles.get(&format!("{ns}/{}", role.name)).is_none())
         };
         let (namespace, role) = match cluster {
-            Some(role) => owner.targets.namespaces(&self.namespaces).next().map(|ns| (ns, role))?,
+            Some(role) => ("", role),
             None if roles().any(|role| role.kind == RoleKind::Role) => namespaced()?,
             None => return None,
         };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::apply::{Answer, Verb, Write};
 use super::engine::{Done, Engine};
 use crate::access::binding::{Observed, SubjectRef};
-use crate::access::desired::{Owner as OwnerView, Sources, View};
+use crate::access::desired::{Owner as OwnerView, Sources, View, is_there};
 use crate::access::diff::{Plan, Removal, diff};
 use crate::access::gate::{Circumstances, Gated, Hold, Op, deletion_instead, gate};
 use crate::access::key::{BindingKey, MappingKey};
@@ -239,7 +239,7 @@ impl Engine {
                 false
             }
             (Unsettled::Post, None) => {
-                if matches!(op, Op::Create { .. }) || self.namespaces.get(&key.namespace).is_none_or(|n| n.terminating) {
+                if matches!(op, Op::Create { .. }) || !is_there(&self.namespaces, &key.namespace) {
                     return false;
                 }
                 let body = self.body(key, "", &[], None);
@@ -314,22 +314,27 @@ impl Engine {
         }
     }
 
-    /// A whole RoleBinding as this term writes it.
+    /// A whole RoleBinding or ClusterRoleBinding as this term writes it.
     pub(super) fn body(&self, key: &BindingKey, op: &str, subjects: &[SubjectRef], base: Option<&Observed>) -> Value {
         let subjects: Vec<Value> = subjects.iter().map(subject).collect();
         let mut metadata = json!({
             "name": self.id_of(key).name,
-            "namespace": key.namespace,
             "labels": binding_labels(key, &self.installation),
             "annotations": binding_annotations(key, &self.term, op),
         });
+        let kind = if key.namespace.is_empty() {
+            "ClusterRoleBinding"
+        } else {
+            metadata["namespace"] = json!(key.namespace);
+            "RoleBinding"
+        };
         if let Some(base) = base {
             metadata["uid"] = json!(base.uid);
             metadata["resourceVersion"] = json!(base.resource_version);
         }
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
+            "kind": kind,
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": key.role.kind.as_str(), "name": key.role.name},
             "subjects": subjects,

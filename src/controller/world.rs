@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{Config, Event};
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::observe::{Kept, watch};
+use crate::access::binding::wide;
 use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource, names};
 
 /// A namespace as the controller needs it.
@@ -37,6 +38,8 @@ pub enum Change {
     Namespace(Event<PartialObjectMeta<Namespace>>),
     /// A RoleBinding with our labels.
     Binding(Event<RoleBinding>),
+    /// A ClusterRoleBinding with our labels.
+    WideBinding(Event<ClusterRoleBinding>),
     /// A Role.
     Role(Event<PartialObjectMeta<Role>>),
     /// A ClusterRole.
@@ -58,8 +61,8 @@ pub struct World {
     pub cluster_mappings: Kept<ClusterRoleMapping>,
     /// Namespaces, by name.
     pub namespaces: Kept<Place>,
-    /// RoleBindings that carry our labels, by `namespace/name`.
-    pub bindings: Kept<RoleBinding>,
+    /// RoleBindings and ClusterRoleBindings that carry our labels.
+    pub bindings: Bindings,
     /// Roles, by `namespace/name`.
     pub roles: Kept<()>,
     /// ClusterRoles, by name.
@@ -70,6 +73,56 @@ pub struct World {
     pub policy_bindings: Kept<ValidatingAdmissionPolicyBinding>,
 }
 
+/// RoleBindings by `namespace/name`, and ClusterRoleBindings, as if they were in the namespace without a name, by `/name`.
+#[derive(Default)]
+pub struct Bindings {
+    /// RoleBindings.
+    pub namespaced: Kept<RoleBinding>,
+    /// ClusterRoleBindings.
+    pub wide: Kept<RoleBinding>,
+}
+
+impl Bindings {
+    fn of(&mut self, key: &str) -> &mut Kept<RoleBinding> {
+        if key.starts_with('/') {
+            &mut self.wide
+        } else {
+            &mut self.namespaced
+        }
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &RoleBinding)> {
+        self.namespaced.items().iter().chain(self.wide.items())
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&RoleBinding> {
+        self.namespaced.get(key).or_else(|| self.wide.get(key))
+    }
+
+    /// Sets one: an answer to our own write is seen before the watch tells it.
+    pub fn put(&mut self, key: String, value: RoleBinding) {
+        self.of(&key).put(key, value);
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, key: &str) {
+        self.of(key).remove(key);
+    }
+}
+
+/// An event of ClusterRoleBindings as one of bindings in the namespace without a name.
+pub fn widened(event: Event<ClusterRoleBinding>) -> Event<RoleBinding> {
+    match event {
+        Event::Apply(object) => Event::Apply(wide(object)),
+        Event::Delete(object) => Event::Delete(wide(object)),
+        Event::InitApply(object) => Event::InitApply(wide(object)),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    }
+}
+
 impl World {
     /// Whether every watch has brought one whole list.
     pub fn complete(&self) -> bool {
@@ -77,7 +130,8 @@ impl World {
             && self.mappings.complete()
             && self.cluster_mappings.complete()
             && self.namespaces.complete()
-            && self.bindings.complete()
+            && self.bindings.namespaced.complete()
+            && self.bindings.wide.complete()
             && self.roles.complete()
             && self.cluster_roles.complete()
             && self.policies.complete()
@@ -113,7 +167,8 @@ pub fn start(client: &Client, class: &str, send: &mpsc::Sender<Change>) -> JoinS
     set.spawn(watch(Api::all(client.clone()), all(), Change::Source, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Mapping, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::ClusterMapping, send.clone()));
-    set.spawn(watch(Api::all(client.clone()), ours, Change::Binding, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), ours.clone(), Change::Binding, send.clone()));
+    set.spawn(watch(Api::all(client.clone()), ours, Change::WideBinding, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Policy, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::PolicyBinding, send.clone()));
     set.spawn(watch(Api::all(client.clone()), all(), Change::Namespace, send.clone()));

@@ -22,6 +22,7 @@ mod kit;
 mod loss;
 mod lost_writes;
 mod mapping;
+mod places;
 mod plugin;
 mod policies;
 mod provider;

@@ -243,10 +243,15 @@ fn summary(report: &MappingReport<'_>) -> String {
         }
     }
     let first = live.targets.namespaces(report.namespaces).next();
-    let mut parts = vec![match (first, live.targets.namespaces(report.namespaces).count()) {
-        (Some(only), 1) if !roles.is_empty() => format!("{} in namespace {only}", list(&roles)),
-        (Some(_), n) if !roles.is_empty() => format!("{} in {n} namespaces", list(&roles)),
-        _ => "nothing granted".to_owned(),
+    let mut places: Vec<String> = live.targets.is_wide().then(|| "the whole cluster".to_owned()).into_iter().collect();
+    match (first, live.targets.namespaces(report.namespaces).count()) {
+        (Some(only), 1) => places.push(format!("namespace {only}")),
+        (Some(_), n) => places.push(format!("{n} namespaces")),
+        (None, _) => {}
+    }
+    let mut parts = vec![match roles.is_empty() || places.is_empty() {
+        true => "nothing granted".to_owned(),
+        false => format!("{} in {}", list(&roles), places.join(" and in ")),
     }];
     parts.push(number(live.cells.count(), "person", "people"));
     for (n, one, many) in [

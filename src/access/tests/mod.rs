@@ -4,6 +4,7 @@ mod budget;
 mod cause;
 mod deletion;
 mod diff;
+mod evaluated;
 mod expression;
 mod gate;
 mod ledger;

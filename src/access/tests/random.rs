@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (any::<bool>(), any::<u8>(), few(), few()).prop_map(|(s, g, a, r)| Step::Members(s, g, a, r)),
         2 => (any::<bool>(), any::<u8>()).prop_map(|(s, r)| Step::Delete(s, r)),
         1 => any::<bool>().prop_map(Step::EndSource),
-        1 => (0..7_u8).prop_map(Step::Roles),
+        1 => (0..8_u8).prop_map(Step::Roles),
         1 => (0..5_u8).prop_map(Step::Groups),
         1 => (0..3_u8).prop_map(Step::Filter),
         2 => (any::<bool>(), any::<u8>(), 0..3_u8).prop_map(|(s, r, t)| Step::Type(s, r, t)),
@@ -96,6 +96,7 @@ fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
         3 => all(&["admin", "view"]),
         4 => json!([{"roleRef": either, "namespaces": labels}]),
         5 => json!([{"roleRef": role("view"), "namespaces": {"expression": by_name}}]),
+        7 => json!([{"roleRef": role("view"), "namespaces": {"all": true}}, {"roleRef": role("edit"), "namespaces": labels}]),
         _ => {
             json!([{"roleRef": either, "namespaces": {"expression": by_name}}, {"roleRef": role("view"), "namespaces": {"names": ["team-a"]}}])
         }
@@ -190,6 +191,7 @@ fn granted(roles: u8, group: &str, labelled: &[&str]) -> Vec<(String, &'static s
         3 => all(&["admin", "view"]),
         4 => all(&[role]),
         5 => there("view"),
+        7 => all(&["edit"]).into_iter().chain([(String::new(), "view")]).collect(),
         _ => there(role).into_iter().chain([("team-a".to_owned(), "view")]).collect(),
     }
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::access::binding::{Observed, SubjectRef};
 use crate::access::budget::Spending;
-use crate::access::cells::{Aim, Basis, Cell, Cells};
-use crate::access::desired::{Live, Owner, SourceState, Sources, View};
+use crate::access::cells::Cells;
+use crate::access::desired::{SourceState, Sources};
 use crate::access::diff::{Plan, Removal, diff};
 use crate::access::expression::Expression;
 use crate::access::gate::{Circumstances, Gated, Op, gate};
@@ -18,16 +18,13 @@ use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, Outcome, reasons};
 use crate::access::mapping::Mapping;
 use crate::access::names::{self, Installation};
-use crate::access::people::affected;
 use crate::access::policy::AccessPolicy;
-use crate::access::rule::Role;
-use crate::access::select::{Selected, select};
-use crate::access::shard::Prefix;
-use crate::access::targets::{NamespaceInfo, Namespaces, Targets, Whose, targets};
+use crate::access::select::Selected;
+use crate::access::targets::{NamespaceInfo, Namespaces, Targets};
 use crate::access::usernames::Usernames;
 use crate::access::yields::Yields;
 use crate::api::limits::Limits;
-use crate::api::mapping::{ClusterRoleMapping, RoleKind, RoleMapping, RoleRef};
+use crate::api::mapping::{ClusterRoleMapping, RoleMapping};
 use crate::api::names as labels;
 use crate::directory::{self, Directory, Kind};
 
@@ -87,7 +84,7 @@ pub struct World {
 
 impl World {
     pub fn new(mapping: Mapping) -> Self {
-        let policy = "clusterRoles: [view, edit, admin]\nroles: [deployer]\nusernamePrefixes: ['oidc:']\nprotectedNamespaces: ['kube-*']";
+        let policy = "clusterRoles: [view, edit, admin]\nroles: [deployer]\nclusterWideRoles: [view]\npodSecurityLevels: [restricted]\nusernamePrefixes: ['oidc:']\nprotectedNamespaces: ['kube-*']";
         let mut world = Self {
             directory: Directory::default(),
             index: 0,
@@ -202,133 +199,6 @@ impl World {
             n,
             request: "req-delete".to_owned(),
         });
-    }
-
-    /// Brings usernames, selection, people and layout up to the directory, as the engine does: by what changed.
-    pub fn evaluate(&mut self) {
-        let mut looked_at: BTreeMap<Arc<str>, roaring::RoaringBitmap> = BTreeMap::new();
-        let mut everything = false;
-        for (name, expression) in &self.expressions {
-            let source = self.directory.source(name);
-            let changes = source.map(|s| s.changes_since(self.evaluated));
-            let changed = match changes {
-                Some(Some(changes)) => {
-                    let affected = source.map(|s| affected(s, &changes)).unwrap_or_default();
-                    let changed = self
-                        .usernames
-                        .update(&self.directory, name, expression, Some(&affected.iter().collect::<Vec<_>>()));
-                    *looked_at.entry(name.as_str().into()).or_default() |= affected;
-                    changed
-                }
-                _ => {
-                    everything = true;
-                    self.usernames.update(&self.directory, name, expression, None)
-                }
-            };
-            for (source, n) in changed {
-                looked_at.entry(source).or_default().insert(n);
-            }
-        }
-        let selected = select(&self.mapping, &self.mapping.sources, &self.directory);
-        let known = if everything {
-            Yields::default()
-        } else {
-            std::mem::take(&mut self.yields)
-        };
-        let yields = known.of(&self.mapping, &selected, &self.directory);
-        let targets = targets(&self.mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
-        let basis = Basis {
-            owner: &self.mapping.key,
-            directory: &self.directory,
-            usernames: &self.usernames,
-        };
-        let aim = |selected, targets| Aim {
-            selected,
-            targets,
-            everyone: self.mapping.is_for_everyone(),
-        };
-        let seen = |namespace: &str, role: &RoleRef| self.shards_at(namespace, role);
-        let mut cells = self.cells.clone();
-        if everything {
-            cells = Cells::compute(&basis, aim(&selected, &targets), &seen);
-        } else {
-            cells.retarget(&basis, aim(&self.selected, &self.targets), aim(&selected, &targets), &seen);
-            for (source, users) in &looked_at {
-                cells.update(&basis, source, users);
-            }
-        }
-        (self.selected, self.yields, self.targets, self.cells) = (selected, yields, targets, cells);
-        self.evaluated = self.index;
-    }
-
-    fn shards_at(&self, namespace: &str, role: &RoleRef) -> BTreeSet<Prefix> {
-        let keys = self.cluster.values().filter_map(|o| names::identify(o, &self.installation));
-        let here = keys.filter(|key| key.owner == self.mapping.key && key.namespace == namespace && key.role == *role);
-        here.map(|key| key.prefix).collect()
-    }
-
-    /// Everybody whom the mapping means, when all its groups get the same.
-    pub fn everyone(&self) -> &Cell {
-        self.cells.get(&Whose::Everyone).expect("something for everyone")
-    }
-
-    /// The first rule grants another role.
-    pub fn grant(&mut self, role: &str) {
-        self.mapping.grants[0].role = Role::Named(RoleRef {
-            kind: RoleKind::ClusterRole,
-            name: role.to_owned(),
-        });
-    }
-
-    /// Another spec: what its expressions yield is not known.
-    pub fn edit(&mut self, mapping: Mapping) {
-        (self.mapping, self.yields) = (mapping, Yields::default());
-    }
-
-    /// Where the mapping grants what, as everything is now.
-    pub fn now(&self) -> (Targets, Cells) {
-        let yields = self.yields.of(&self.mapping, &self.selected, &self.directory);
-        let targets = targets(&self.mapping, &self.selected, &yields, &self.namespaces, self.policy.as_ref());
-        let mut cells = self.cells.clone();
-        let basis = Basis {
-            owner: &self.mapping.key,
-            directory: &self.directory,
-            usernames: &self.usernames,
-        };
-        let aim = |targets| Aim {
-            selected: &self.selected,
-            targets,
-            everyone: self.mapping.is_for_everyone(),
-        };
-        cells.retarget(&basis, aim(&self.targets), aim(&targets), &|namespace, role| {
-            self.shards_at(namespace, role)
-        });
-        (targets, cells)
-    }
-
-    pub fn with_view<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
-        let (targets, cells) = self.now();
-        let owner = match self.state {
-            "live" => Owner::Live(Live {
-                mapping: &self.mapping,
-                usable: &self.mapping.sources,
-                selected: &self.selected,
-                cells: &cells,
-                targets: &targets,
-            }),
-            "frozen" => Owner::Frozen(&self.mapping.key),
-            _ => Owner::Ended(&self.mapping.key),
-        };
-        look(&View {
-            owner,
-            directory: &self.directory,
-            usernames: &self.usernames,
-            sources: &self.sources,
-            namespaces: &self.namespaces,
-            policy: self.policy.as_ref(),
-            ledger: &self.ledger,
-            installation: &self.installation,
-        })
     }
 
     pub fn seen(&self, key: &BindingKey) -> Option<&Observed> {

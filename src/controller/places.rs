@@ -1,0 +1,193 @@
+//! Namespaces: those that mappings ask for are made, those of ours that nothing maps any more are labelled so. Rolecall never deletes one. Which are asked for is in `access::targets`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use http::{Method, Request};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Client, Error};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::engine::{Done, Engine};
+use super::world::Place;
+use crate::access::creation::Made;
+use crate::access::desired::SourceState;
+use crate::access::gate::Column;
+use crate::access::key::MappingKey;
+use crate::access::policy::Refusal;
+use crate::access::status::Failure;
+use crate::api::names;
+
+/// How many namespaces are made or labelled at once.
+const AT_ONCE: usize = 16;
+/// When what was refused is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The namespaces that are being made or labelled.
+#[derive(Default)]
+pub struct Places {
+    /// Something may have to be made or labelled.
+    pub(super) look: bool,
+    /// The term is old enough to say of a namespace that nothing maps it: at its start a restore may be running.
+    settled: bool,
+    flying: BTreeSet<String>,
+    later: BTreeMap<String, Instant>,
+}
+
+/// The answer to the making or labelling of one namespace.
+pub struct PlaceDone {
+    name: String,
+    asked_by: Option<MappingKey>,
+    answer: Result<Box<Namespace>, (u16, String)>,
+}
+
+impl Engine {
+    /// Makes the namespaces that are to be and are not, some at a time, and labels those that nothing maps.
+    pub(super) fn look_at_places(&mut self, tick: bool) {
+        let settled = self.started.elapsed() >= self.args.absence_delay;
+        let due = tick && (!self.places.later.is_empty() || settled != self.places.settled);
+        self.places.settled = settled;
+        if !self.places.look && !due {
+            return;
+        }
+        self.places.look = false;
+        let now = Instant::now();
+        self.places.later.retain(|_, at| *at > now);
+        for (name, owner, made) in self.to_make() {
+            if self.places.flying.len() >= AT_ONCE {
+                // looked at again when one of them is answered
+                break;
+            }
+            let body = self.namespace(&name, &owner, &made);
+            self.send_place(name, Some(owner), Method::POST, body);
+        }
+        for (name, unused) in self.to_label() {
+            if self.places.flying.len() >= AT_ONCE {
+                break;
+            }
+            let value = if unused { json!("true") } else { Value::Null };
+            let body = json!({"metadata": {"labels": {names::UNUSED: value}}});
+            self.send_place(name, None, Method::PATCH, body);
+        }
+    }
+
+    fn is_free(&self, name: &str) -> bool {
+        !self.places.flying.contains(name) && !self.places.later.contains_key(name)
+    }
+
+    /// What is asked for by mappings that may grant something now, and is not there.
+    fn to_make(&self) -> Vec<(String, MappingKey, Made)> {
+        let mut found = Vec::new();
+        for (key, owner) in self.owners.iter().filter(|(_, owner)| !owner.targets.made.is_empty()) {
+            let now = self.circumstances(key);
+            if now.holds.iter().any(|hold| !hold.passes(Column::Grant)) {
+                continue;
+            }
+            let held = |source: &str| now.hold(Column::Grant, Some(source)).is_some() || self.source_state(source) != SourceState::Live;
+            let missing = owner.targets.made.iter().filter(|(name, _)| !self.namespaces.contains_key(*name));
+            let free = missing.filter(|(name, made)| self.is_free(name) && !made.source.as_deref().is_some_and(held));
+            found.extend(free.take(AT_ONCE).map(|(name, made)| (name.clone(), key.clone(), made.clone())));
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.dedup_by(|a, b| a.0 == b.0);
+        found
+    }
+
+    /// The namespaces of ours whose label does not say whether anything maps them.
+    fn to_label(&self) -> Vec<(String, bool)> {
+        // of a mapping that cannot be read nobody knows what it maps
+        let unread = self.owners.values().any(|owner| owner.mapping.is_none() && !owner.ended);
+        let ours = |labels: &BTreeMap<String, String>| {
+            labels.get(names::MANAGED_BY).is_some_and(|value| value == names::MANAGED_BY_VALUE)
+                && labels.get(names::CLASS).map(String::as_str).unwrap_or_default() == self.args.class
+        };
+        let mine = self.namespaces.values().filter(|ns| !ns.terminating && ours(&ns.labels));
+        mine.filter_map(|ns| {
+            let unused = !self.owners.values().any(|owner| owner.targets.pairs.contains_key(&ns.name));
+            let differs = unused != ns.labels.contains_key(names::UNUSED);
+            let known = !unused || (!unread && self.places.settled);
+            (differs && known && self.is_free(&ns.name)).then(|| (ns.name.clone(), unused))
+        })
+        .collect()
+    }
+
+    fn namespace(&self, name: &str, owner: &MappingKey, made: &Made) -> Value {
+        let mut labels = made.labels.clone();
+        labels.insert(names::MANAGED_BY.to_owned(), names::MANAGED_BY_VALUE.to_owned());
+        labels.insert(names::CLASS.to_owned(), self.installation.class.clone());
+        labels.insert(names::JOURNAL.to_owned(), self.installation.journal.clone());
+        let mut annotations = (*made.annotations).clone();
+        annotations.insert(names::MAPPING.to_owned(), owner.to_string());
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels, "annotations": annotations}})
+    }
+
+    fn send_place(&mut self, name: String, asked_by: Option<MappingKey>, method: Method, body: Value) {
+        self.places.flying.insert(name.clone());
+        let (client, deadline) = (self.client.clone(), self.args.write_deadline);
+        self.spawn(async move {
+            let answer = match timeout(deadline, send(&client, &name, method, &body)).await {
+                Ok(answer) => answer,
+                Err(_) => Err((0, format!("no answer within {deadline:?}"))),
+            };
+            Done::Place(PlaceDone { name, asked_by, answer })
+        });
+    }
+
+    /// One was answered.
+    pub(super) fn placed(&mut self, done: PlaceDone) {
+        let PlaceDone { name, asked_by, answer } = done;
+        self.places.flying.remove(&name);
+        self.places.look = true;
+        let owner = asked_by.as_ref().and_then(|key| self.owners.get_mut(key));
+        let was_failing = owner.is_some_and(|owner| owner.unmade.remove(&name).is_some());
+        match answer {
+            Ok(namespace) => {
+                tracing::info!(name, "made or labelled a namespace");
+                self.world.namespaces.put(name.clone(), place_of(&namespace));
+                self.namespaces_changed(&[name]);
+            }
+            // it is there: a watch shows it
+            Err((409, _)) => drop(self.places.later.insert(name, Instant::now() + AGAIN)),
+            Err((code, message)) => {
+                tracing::warn!(name, code, message, "a namespace cannot be made or labelled");
+                self.places.later.insert(name.clone(), Instant::now() + AGAIN);
+                let refusal = Refusal::new("NamespaceNotMade", format!("the namespace {name:?} cannot be made: {message}"));
+                if let Some(owner) = asked_by.as_ref().and_then(|key| self.owners.get_mut(key)) {
+                    let human = code == 403 || code == 422;
+                    owner.unmade.insert(name, Failure { refusal, human });
+                }
+                self.statuses_soon();
+            }
+        }
+        if was_failing {
+            self.statuses_soon();
+        }
+    }
+}
+
+fn place_of(namespace: &Namespace) -> Place {
+    Place {
+        terminating: namespace.metadata.deletion_timestamp.is_some(),
+        labels: namespace.metadata.labels.clone().unwrap_or_default(),
+    }
+}
+
+async fn send(client: &Client, name: &str, method: Method, body: &Value) -> Result<Box<Namespace>, (u16, String)> {
+    let wrong = |error: String| (0, error);
+    let (path, kind) = match method {
+        Method::POST => ("/api/v1/namespaces?fieldValidation=Strict".to_owned(), "application/json"),
+        _ => (
+            format!("/api/v1/namespaces/{name}?fieldValidation=Strict"),
+            "application/merge-patch+json",
+        ),
+    };
+    let request = Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, kind);
+    let bytes = serde_json::to_vec(body).map_err(|error| wrong(error.to_string()))?;
+    let request = request.body(bytes).map_err(|error| wrong(error.to_string()))?;
+    match client.request::<Namespace>(request).await {
+        Ok(namespace) => Ok(Box::new(namespace)),
+        Err(Error::Api(status)) => Err((status.code, status.message)),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
