@@ -249,6 +249,7 @@ impl Cells {
 fn part(selected: &Selected, groups: &[Group]) -> Selected {
     Selected {
         groups: groups.to_vec(),
+        waiting: groups.iter().filter(|group| selected.waiting.contains(*group)).cloned().collect(),
         members: selected.members.clone(),
         ..Selected::default()
     }

@@ -49,6 +49,8 @@ pub struct Add {
     pub why: Why,
     /// The subject stands there already, and nobody recorded it: it is recorded, and the binding written with that record.
     pub stands: bool,
+    /// The group through which waits for an approval, and so does this.
+    pub waits: bool,
 }
 
 /// Somebody, or something, goes.
@@ -210,23 +212,15 @@ impl Judge<'_, '_> {
             let wanted = subject.username().and_then(|name| self.desired.people.get(name));
             match (recorded, wanted) {
                 (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
-                (None, Some(wanted)) => plan.adds.push(Add {
-                    grantee: wanted.clone(),
-                    why: self.view.why_member(wanted),
-                    stands: true,
-                }),
-                (None, None) => plan.removals.extend(self.foreign(subject)),
+                (None, Some(wanted)) if !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
+                (None, _) => plan.removals.extend(self.foreign(subject)),
                 (Some(recorded), wanted) => {
                     let Some(removal) = self.removal(subject, recorded, wanted.is_some()) else {
                         continue;
                     };
                     plan.removals.push(removal);
                     // the name is another person's now: first the one goes, then the other comes
-                    plan.adds.extend(wanted.map(|wanted| Add {
-                        grantee: wanted.clone(),
-                        why: self.view.why_member(wanted),
-                        stands: false,
-                    }));
+                    plan.adds.extend(wanted.map(|wanted| self.add(wanted, false)));
                 }
             }
         }
@@ -238,15 +232,11 @@ impl Judge<'_, '_> {
         let binding = self.view.ledger.binding(&plan.id);
         for (username, wanted) in self.desired.people.iter().filter(|(username, _)| !stands(username)) {
             let held = binding.and_then(|b| b.subjects.get(username.as_str()));
-            let mut why = self.view.why_member(wanted);
+            let mut add = self.add(wanted, false);
             if held.is_some_and(|held| held.is_person(wanted)) {
-                why.cause = Cause::Restored;
+                add.why.cause = Cause::Restored;
             }
-            plan.adds.push(Add {
-                grantee: wanted.clone(),
-                why,
-                stands: false,
-            });
+            plan.adds.push(add);
         }
         plan.adds.sort_by(|a, b| a.grantee.username.cmp(&b.grantee.username));
         for (username, held) in binding.into_iter().flat_map(|b| &b.subjects) {
@@ -280,6 +270,36 @@ impl Judge<'_, '_> {
                 });
             }
         }
+    }
+
+    fn add(&self, wanted: &Grantee, stands: bool) -> Add {
+        Add {
+            grantee: wanted.clone(),
+            why: self.view.why_member(wanted),
+            stands,
+            waits: self.waits(wanted),
+        }
+    }
+
+    /// Whether the group through which somebody is meant waits for an approval.
+    fn waits(&self, wanted: &Grantee) -> bool {
+        let group = (wanted.source.as_str().into(), wanted.via);
+        let waits = matches!(self.view.owner, Owner::Live(live) if live.selected.waiting.contains(&group));
+        waits && !self.is_held_here(wanted)
+    }
+
+    /// Whether the person holds this role here already, in another part or under another name: then nobody gains anything.
+    fn is_held_here(&self, wanted: &Grantee) -> bool {
+        let (ledger, key) = (self.view.ledger, self.key);
+        if !ledger.holders_of_mapping(&key.owner).contains(&wanted.user) {
+            return false;
+        }
+        let here = ledger.in_namespace(&key.namespace);
+        let mut here = here.filter(|other| other.owner == key.owner && other.role == key.role);
+        here.any(|other| {
+            let binding = ledger.binding(&BindingId::of(&other, &self.view.installation.class));
+            binding.is_some_and(|binding| binding.subjects.values().any(|held| held.is_person(wanted)))
+        })
     }
 
     fn foreign(&self, subject: SubjectRef) -> Option<Removal> {

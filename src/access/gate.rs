@@ -24,6 +24,8 @@ pub enum Hold {
     SourceSuspended,
     /// The access policy, or an admission policy of ours, is missing.
     PolicyMissing,
+    /// The mapping has `newGroups: Approve`, and nobody approved the group, or what it yields now. It holds one grant, not a mapping.
+    NewGroup,
     /// More people would lose something within an hour than the limits of the mapping or the source say. It holds one removal, not a mapping.
     Budget,
     /// The access journal is lost, and the directory is proved.
@@ -45,11 +47,12 @@ pub enum Column {
 
 impl Hold {
     /// Every row.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::MappingSuspended,
         Self::Planned,
         Self::SourceSuspended,
         Self::PolicyMissing,
+        Self::NewGroup,
         Self::Budget,
         Self::AccessJournalLost,
         Self::DirectoryUnproved,
@@ -59,7 +62,7 @@ impl Hold {
     pub fn passes(self, column: Column) -> bool {
         match (self, column) {
             (Self::DirectoryUnproved, _) => false,
-            (_, Column::Said) | (Self::PolicyMissing, Column::Other) | (Self::Budget, Column::Grant) => true,
+            (_, Column::Said) | (Self::PolicyMissing | Self::NewGroup, Column::Other) | (Self::Budget, Column::Grant) => true,
             (_, Column::Grant) => false,
             (Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget | Self::AccessJournalLost, Column::Other) => {
                 false
@@ -74,6 +77,7 @@ impl Hold {
             Self::MappingSuspended => "Suspended",
             Self::SourceSuspended => "SourceSuspended",
             Self::PolicyMissing => "PolicyMissing",
+            Self::NewGroup => "NewGroup",
             Self::Budget => "BudgetExceeded",
             Self::AccessJournalLost => "AccessJournalLost",
             Self::DirectoryUnproved => "DirectoryUnproved",
@@ -82,7 +86,10 @@ impl Hold {
 
     /// Whether the spec asks for it: then it keeps nothing from being applied.
     pub fn is_asked_for(self) -> bool {
-        matches!(self, Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget)
+        matches!(
+            self,
+            Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::NewGroup | Self::Budget
+        )
     }
 
     /// What is the case, and what to do.
@@ -92,6 +99,9 @@ impl Hold {
             Self::MappingSuspended => "spec.suspend is true: set it to false to let this happen",
             Self::SourceSuspended => "a source has spec.suspend: true: set it to false to let this happen",
             Self::PolicyMissing => "the access policy or an admission policy of Rolecall's is missing: run helm upgrade",
+            Self::NewGroup => {
+                "groups are new, or yield something else than what was approved (spec.groups.newGroups is Approve): look at them with kubectl rolecall holds, and release them with kubectl rolecall approve"
+            }
             Self::Budget => {
                 "more people would lose access within an hour than spec.limits of the mapping or of a source allow: look at them with kubectl rolecall holds, and release them with kubectl rolecall approve"
             }
@@ -258,7 +268,10 @@ pub fn gate(plan: Plan, now: &Circumstances, budget: &mut Budget<'_>) -> Gated {
     }
     let mut adds = Vec::new();
     for add in plan.adds {
-        match now.hold(Column::Grant, Some(&add.grantee.source)) {
+        match now
+            .hold(Column::Grant, Some(&add.grantee.source))
+            .or(add.waits.then_some(Hold::NewGroup))
+        {
             None => adds.push(add),
             Some(hold) => gated.held_adds.push((add, hold)),
         }

@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 use super::policy::Refusal;
 use super::rule::GrantRule;
 use crate::api::limits::Limits;
-use crate::api::mapping::{ClusterGrant, ClusterRoleMapping, Grant, Groups, Mode, RoleMapping, RoleRef};
+use crate::api::mapping::{ClusterGrant, ClusterRoleMapping, Grant, Groups, Mode, NewGroups, RoleMapping, RoleRef};
 use crate::directory::Resource;
 use crate::scim::ResourceKind;
 use crate::scim::filter::{Filter, Key, Matcher};
@@ -31,6 +31,8 @@ pub struct Mapping {
     pub sources: Vec<Arc<str>>,
     /// Which groups.
     pub groups: GroupSelector,
+    /// Each group needs an approval before it grants anything.
+    pub approves_groups: bool,
     /// Which of their members; none: all.
     pub members: Option<Arc<MemberFilter>>,
     /// What their members get, and where.
@@ -94,6 +96,7 @@ impl Mapping {
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
+            approves_groups: spec.groups.new_groups == NewGroups::Approve,
             members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
             groups,
@@ -120,6 +123,7 @@ impl Mapping {
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
+            approves_groups: spec.groups.new_groups == NewGroups::Approve,
             members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
             groups,
@@ -194,6 +198,7 @@ fn groups(groups: &Groups) -> Result<GroupSelector, Refusal> {
         external_ids,
         filter,
         pattern,
+        ..
     } = groups;
     match (names, external_ids, filter, pattern) {
         (Some(names), None, None, None) => Ok(GroupSelector::Names(each_once(names))),

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod mapping;
 pub mod members;
 pub mod names;
+pub mod newcomers;
 pub mod pattern;
 pub mod people;
 pub mod policy;

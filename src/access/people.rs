@@ -184,12 +184,17 @@ impl People {
         let mut touched = Vec::new();
         let sources: BTreeSet<&Arc<str>> = before.groups.iter().chain(&after.groups).map(|(source, _)| source).collect();
         for name in sources {
-            let (old, new): (BTreeSet<u32>, BTreeSet<u32>) = (before.of(name).collect(), after.of(name).collect());
+            // a group that waits no longer may be the first through which somebody is meant
+            let of = |selected: &Selected| -> BTreeSet<(u32, bool)> {
+                let waits = |n: u32| selected.waiting.contains(&(name.clone(), n));
+                selected.of(name).map(|n| (n, waits(n))).collect()
+            };
+            let (old, new) = (of(before), of(after));
             if old == new {
                 continue;
             }
             let affected = match directory.source(name) {
-                Some(source) => source.all_members(old.symmetric_difference(&new).copied()),
+                Some(source) => source.all_members(old.symmetric_difference(&new).map(|(n, _)| *n)),
                 None => self.numbers.get(name).cloned().unwrap_or_default(),
             };
             touched.extend(self.update(directory, usernames, after, name, &affected));

@@ -1,6 +1,6 @@
 //! Which groups of the directory a mapping means. Who is in them is in `people`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::mapping::{GroupFilter, GroupSelector, Mapping};
@@ -14,8 +14,10 @@ pub type Group = (Arc<str>, u32);
 /// The groups of one mapping, and what is to be told of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selected {
-    /// The groups that count, in a fixed order: by source as the mapping lists them, then by age of the group.
+    /// The groups that count, in a fixed order: those that wait for an approval last; by source as the mapping lists them, then by age of the group.
     pub groups: Vec<Group>,
+    /// Those of them that wait for an approval: what they would grant is held.
+    pub waiting: BTreeSet<Group>,
     /// Which of their members; none: all.
     pub members: Option<Arc<MemberFilter>>,
     /// The names or externalIds that no group bears; the filter or pattern, if it matches no group.
@@ -33,6 +35,14 @@ impl Selected {
     /// Whether a member of the groups is meant.
     pub fn means(&self, user: &Resource) -> bool {
         self.members.as_ref().is_none_or(|filter| filter.selects(user))
+    }
+
+    /// The same when these wait: who is in another group, too, is granted things through that.
+    pub fn with_waiting(mut self, waiting: BTreeSet<Group>) -> Self {
+        let (last, first): (Vec<Group>, Vec<Group>) = self.groups.drain(..).partition(|group| waiting.contains(group));
+        self.groups.extend(first.into_iter().chain(last));
+        self.waiting = waiting;
+        self
     }
 
     /// Whether the group counts.

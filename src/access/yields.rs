@@ -1,6 +1,6 @@
 //! What each group of a mapping yields: roles and namespaces by expression, checked again whatever the expression says. Who is in the groups is in `people`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -38,6 +38,22 @@ pub struct Yield {
     pub grants: Vec<Yielded>,
     /// Why not by others.
     pub refusals: Vec<Refusal>,
+}
+
+impl Yield {
+    /// What the group is granted, for people and to compare: `ClusterRole/edit in team-a`, each once, sorted. Where a rule says the place itself, the role alone.
+    pub fn text(&self) -> String {
+        let of = |grant: &Yielded| {
+            let place = grant
+                .namespace
+                .as_ref()
+                .map(|namespace| format!(" in {namespace}"))
+                .unwrap_or_default();
+            format!("{}/{}{place}", grant.role.kind.as_str(), grant.role.name)
+        };
+        let all: BTreeSet<String> = self.grants.iter().map(of).collect();
+        all.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What the groups of a mapping yield. What is known of a group is kept as long as it is called the same.

@@ -131,6 +131,19 @@ pub struct Groups {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub pattern: Option<String>,
+    /// `Grant` or `Approve`. With `Approve` each group, those of the beginning too, grants nothing new until somebody approved it (`kubectl rolecall approve`), and again when what the expressions yield for it is something else, as after a rename. Nobody loses anything by that.
+    #[serde(default)]
+    pub new_groups: NewGroups,
+}
+
+/// What a group that nobody approved does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NewGroups {
+    /// It grants.
+    #[default]
+    Grant,
+    /// What it would grant waits for an approval.
+    Approve,
 }
 
 /// Which members of the groups are meant.
@@ -304,6 +317,9 @@ pub struct MappingStatus {
     /// How many removals wait until somebody approves them: one for each person and binding.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_removals: i64,
+    /// How many groups wait until somebody approves them (`newGroups: Approve`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_groups: i64,
     /// The newest record of what waits: the annotation `rolecall.dev/approve` with this number releases all of it, and nothing that comes later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_index: Option<i64>,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::read::World;
 use crate::access::key::MappingKey;
@@ -12,6 +13,8 @@ use crate::access::ledger::On;
 pub struct Holds {
     /// Each removal, by mapping, then by record.
     pub removals: Vec<HeldView>,
+    /// Each group that is new to a mapping, by mapping, then by record.
+    pub groups: Vec<GroupView>,
     /// What could not be read.
     pub notes: Vec<String>,
 }
@@ -36,6 +39,26 @@ pub struct HeldView {
     pub source: String,
     /// Why it is to go.
     pub why: String,
+}
+
+/// A group that waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupView {
+    /// To which mapping it is new.
+    pub mapping: MappingKey,
+    /// The record's number: an approval up to it, or to a later one, releases it.
+    pub record: i64,
+    /// Since when.
+    pub since: Timestamp,
+    /// Its source.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: Uuid,
+    /// What the mapping's expressions yield for it; empty: what the mapping grants to all its groups.
+    pub yields: String,
 }
 
 /// What a name means: `ScimSource/<name>`, `ClusterRoleMapping/<name>`, `RoleMapping/<name>` in that namespace, or `RoleMapping/<namespace>/<name>`.
@@ -93,6 +116,26 @@ pub fn holds(world: &World, asked: &[On]) -> Result<Holds, String> {
             }
         }
     }
+    for ledger in world.installations.iter().filter_map(|place| place.access.as_ref()) {
+        for (mapping, source, id, waiting) in ledger.state.all_waiting_groups() {
+            let meant = |on: &On| match on {
+                On::Mapping(key) => key == mapping,
+                On::Source(name) => name == source,
+            };
+            if asked.is_empty() || asked.iter().any(meant) {
+                holds.groups.push(GroupView {
+                    mapping: mapping.clone(),
+                    record: waiting.index,
+                    since: waiting.since,
+                    source: source.to_owned(),
+                    name: waiting.name.to_string(),
+                    id,
+                    yields: waiting.yields.to_string(),
+                });
+            }
+        }
+    }
+    holds.groups.sort();
     if !read {
         return Err(format!(
             "no access journal can be read, which needs get on journals and segments (rolecall.dev): {}",
@@ -106,6 +149,7 @@ pub fn holds(world: &World, asked: &[On]) -> Result<Holds, String> {
 impl Holds {
     /// The number that releases all of them.
     pub fn newest(&self) -> Option<i64> {
-        self.removals.iter().map(|held| held.record).max()
+        let groups = self.groups.iter().map(|group| group.record);
+        self.removals.iter().map(|held| held.record).chain(groups).max()
     }
 }

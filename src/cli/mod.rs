@@ -44,7 +44,8 @@ enum Verb {
     /// --access-policy), and `list` on Namespaces, RoleBindings, ScimSources and the mappings. The exit code is 0 when nothing would change, 1 when
     /// something would, 2 when it cannot be said.
     Plan(PlanArgs),
-    /// The removals that wait for an approval, because more people would lose access within an hour than `spec.limits` allow: whose, and why.
+    /// What waits for an approval: removals, because more people would lose access within an hour than `spec.limits` allow, and groups that are new to a
+    /// mapping with `newGroups: Approve`.
     ///
     /// It needs `get` on journals and segments in Rolecall's own namespace.
     Holds(HoldsArgs),
@@ -210,11 +211,17 @@ async fn approve(args: ApproveArgs) -> Result<Said, Error> {
         return said("Nothing is released.".to_owned());
     }
     write::approve(&client, &on, newest).await?;
-    let n = holds.removals.len();
-    said(format!(
-        "{} approved, up to record {newest}.",
-        text::several(i64::try_from(n).unwrap_or(i64::MAX), "removal", "removals")
-    ))
+    let several = |n: usize, one, many| text::several(i64::try_from(n).unwrap_or(i64::MAX), one, many);
+    let what = match (holds.removals.len(), holds.groups.len()) {
+        (removals, 0) => several(removals, "removal", "removals"),
+        (0, groups) => several(groups, "group", "groups"),
+        (removals, groups) => format!(
+            "{} and {}",
+            several(removals, "removal", "removals"),
+            several(groups, "group", "groups")
+        ),
+    };
+    said(format!("{what} approved, up to record {newest}."))
 }
 
 impl Reading {

@@ -22,6 +22,7 @@ use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Ledger, On};
 use crate::access::mapping::Mapping;
 use crate::access::names::{self, Installation};
+use crate::access::newcomers::newcomers;
 use crate::access::policy::{AccessPolicy, Refusal};
 use crate::access::select::select;
 use crate::access::source::{CompiledSource, limits_of};
@@ -243,6 +244,8 @@ impl<'a> Ground<'a> {
         let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
         let selected = select(&mapping, &usable, &self.directory);
         let yields = Yields::default().of(&mapping, &selected, &self.directory);
+        let waiting = newcomers(&mapping, &selected, &yields, &self.directory, self.ledger);
+        let selected = selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect());
         let first = targets(&mapping, &selected, &yields, self.namespaces, Some(self.policy));
         // what the mapping makes is there when it grants something
         let mut namespaces = self.namespaces.clone();
@@ -346,7 +349,8 @@ impl<'a> Ground<'a> {
                 .filter(|subject| !leaves.contains(subject));
             keeps.extend(stays.map(place));
             for add in found.adds {
-                let waits = holds.hold(Column::Grant, Some(&add.grantee.source)).map(Hold::reason);
+                let hold = holds.hold(Column::Grant, Some(&add.grantee.source));
+                let waits = hold.or(add.waits.then_some(Hold::NewGroup)).map(Hold::reason);
                 let reason = (add.why.to_string(), waits, Some(add.grantee.user));
                 comes.insert(place(&SubjectRef::user(&add.grantee.username)), reason);
             }

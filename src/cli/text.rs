@@ -114,6 +114,17 @@ pub fn holds(holds: &Holds) -> String {
         );
         say(5, &held.why);
     }
+    for group in &holds.groups {
+        let since = group.since.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let yields = if group.yields.is_empty() {
+            "what the mapping grants"
+        } else {
+            &group.yields
+        };
+        say(0, &group.mapping.to_string());
+        say(2, &format!("+  group {:?} ({}) of source {}", group.name, group.id, group.source));
+        say(5, &format!("its members get {yields}  (record {}, since {since})", group.record));
+    }
     match holds.newest() {
         None => say(0, "Nothing waits for an approval."),
         Some(newest) => say(

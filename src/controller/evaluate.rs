@@ -14,12 +14,13 @@ use crate::access::desired::SourceState;
 use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Event as Record};
 use crate::access::mapping::Mapping;
+use crate::access::newcomers::{newcomers, unrecorded};
 use crate::access::people::affected;
 use crate::access::policy::Refusal;
 use crate::access::select::{Selected, select};
 use crate::access::shard::Prefix;
 use crate::access::source::{CompiledSource, limits_of};
-use crate::access::targets::{NamespaceInfo, covers_otherwise, targets, usable_sources};
+use crate::access::targets::{targets, usable_sources};
 use crate::access::yields::Yields;
 use crate::api::mapping::RoleRef;
 use crate::api::names;
@@ -146,16 +147,17 @@ impl Engine {
         let Some(mapping) = owner.mapping.clone() else { return };
         let selected = select(&mapping, &owner.usable, &self.seen.state);
         // a group that is called otherwise may yield something else
-        if selected != owner.selected || mapping.is_by_group() {
+        if selected != owner.selected || mapping.is_by_group() || mapping.approves_groups {
             self.retarget(key, &mapping, selected);
         }
     }
 
     /// Goes over to this selection, and to what it covers now.
-    fn retarget(&mut self, key: &MappingKey, mapping: &Mapping, selected: Selected) {
+    pub(super) fn retarget(&mut self, key: &MappingKey, mapping: &Mapping, selected: Selected) {
         let directory = self.seen.state.clone();
         let Some(mut owner) = self.owners.remove(key) else { return };
         let yields = owner.yields.of(mapping, &selected, &directory);
+        let selected = self.waiting(mapping, selected, &yields);
         let targets = targets(mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
         let after = Aim {
             selected: &selected,
@@ -173,6 +175,23 @@ impl Engine {
         self.places.look = true;
         self.owners.insert(key.clone(), owner);
         keys.into_iter().for_each(|key| self.queue.add(key));
+    }
+
+    /// With what is known of the groups that wait for an approval; what nobody recorded of that is recorded.
+    fn waiting(&mut self, mapping: &Mapping, selected: Selected, yields: &Yields) -> Selected {
+        let ledger = self.access.snapshot();
+        let waiting = newcomers(mapping, &selected, yields, &self.seen.state, &ledger.state);
+        let (come, gone) = unrecorded(mapping, &waiting, &ledger.state);
+        let key = || mapping.key.clone();
+        if !come.is_empty() {
+            let (mapping, groups) = (key(), come);
+            self.recorder.now(Record::GroupsHeld { mapping, groups });
+        }
+        if !gone.is_empty() && mapping.sources.iter().all(|source| self.source_state(source) == SourceState::Live) {
+            let (mapping, groups) = (key(), gone);
+            self.recorder.now(Record::GroupsFreed { mapping, groups });
+        }
+        selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect())
     }
 
     /// People of one source changed: `touched` by themselves or their groups (`None`: all), `moved` in what they are called.
@@ -318,6 +337,7 @@ impl Engine {
             (owner.usable, owner.source_refusals) = usable_sources(&mapping, &self.namespaces, spec_of);
             owner.selected = select(&mapping, &owner.usable, &self.seen.state);
             owner.yields = Yields::default().of(&mapping, &owner.selected, &self.seen.state);
+            owner.selected = self.waiting(&mapping, owner.selected, &owner.yields);
             owner.targets = targets(&mapping, &owner.selected, &owner.yields, &self.namespaces, self.policy.as_ref());
             let basis = Basis {
                 owner: key,
@@ -401,64 +421,6 @@ impl Engine {
                 crd: crd.clone(),
             });
         }
-    }
-
-    /// Namespaces came, changed their labels, or go.
-    pub(super) fn namespaces_changed(&mut self, names: &[String]) {
-        let before = self.namespaces.clone();
-        for name in names {
-            match self.world.namespaces.get(name) {
-                None => drop(self.namespaces.remove(name)),
-                Some(place) => {
-                    let info = NamespaceInfo {
-                        name: name.clone(),
-                        labels: place.labels.clone(),
-                        terminating: place.terminating,
-                    };
-                    self.namespaces.insert(name.clone(), Arc::new(info));
-                }
-            }
-        }
-        let differs = |mapping: &Mapping| {
-            let otherwise = |name: &String| {
-                let (before, after) = (before.get(name), self.namespaces.get(name));
-                covers_otherwise(mapping, before.map(AsRef::as_ref), after.map(AsRef::as_ref))
-            };
-            names.iter().any(otherwise)
-        };
-        let mine = |key: &MappingKey| key.kind == MappingKind::RoleMapping && names.contains(&key.namespace);
-        let mut keys = Vec::new();
-        let (mut changed, mut selecting) = (Vec::new(), Vec::new());
-        for (key, owner) in &self.owners {
-            // What a source allows goes by the namespace's labels.
-            if mine(key) {
-                changed.push(key.clone());
-            } else if owner.mapping.as_ref().is_some_and(|mapping| differs(mapping)) {
-                selecting.push(key.clone());
-            }
-            // It came, or goes, and is covered all the same.
-            for (name, roles) in names.iter().filter_map(|name| Some((name, owner.targets.pairs.get(name)?))) {
-                for (role, whose) in roles {
-                    keys.extend(owner.cells.get(whose).into_iter().flat_map(|cell| cell.keys_at(key, name, role)));
-                }
-            }
-        }
-        keys.into_iter().for_each(|key| self.queue.add(key));
-        changed.iter().for_each(|key| self.evaluate(key));
-        for key in selecting {
-            let Some(owner) = self.owners.get(&key) else { continue };
-            let (mapping, selected) = (owner.mapping.clone(), owner.selected.clone());
-            if let Some(mapping) = mapping {
-                self.retarget(&key, &mapping, selected);
-            }
-        }
-        self.places.look = true;
-        // What a namespace took along is recorded as gone: while it was going, its bindings were not looked at.
-        let ledger = self.access.snapshot();
-        for name in names.iter().filter(|name| !self.namespaces.contains_key(*name)) {
-            ledger.state.in_namespace(name).for_each(|key| self.queue.add(key));
-        }
-        self.statuses_soon();
     }
 
     /// Every status is compared soon.

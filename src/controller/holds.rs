@@ -7,6 +7,7 @@ use kube::api::ObjectMeta;
 use tokio::time::Instant;
 
 use super::engine::Engine;
+use super::owner::Owner;
 use crate::access::budget::{Budget, Unrecorded};
 use crate::access::gate::Gated;
 use crate::access::key::{BindingKey, MappingKey, MappingKind};
@@ -105,6 +106,10 @@ impl Engine {
             .flat_map(|(_, owner)| owner.held.keys());
         let keys: Vec<BindingKey> = held.cloned().collect();
         keys.into_iter().for_each(|key| self.queue.add(key));
+        let approving =
+            |(key, owner): &(&MappingKey, &Owner)| concerned(key) && owner.mapping.as_ref().is_some_and(|mapping| mapping.approves_groups);
+        let groups: Vec<MappingKey> = self.owners.iter().filter(approving).map(|(key, _)| key.clone()).collect();
+        groups.iter().for_each(|key| self.reselect(key));
         self.statuses_soon();
     }
 

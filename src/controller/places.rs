@@ -1,6 +1,7 @@
 //! Namespaces: those that mappings ask for are made, those of ours that nothing maps any more are labelled so. Rolecall never deletes one. Which are asked for is in `access::targets`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -14,9 +15,11 @@ use super::world::Place;
 use crate::access::creation::Made;
 use crate::access::desired::SourceState;
 use crate::access::gate::Column;
-use crate::access::key::MappingKey;
+use crate::access::key::{MappingKey, MappingKind};
+use crate::access::mapping::Mapping;
 use crate::access::policy::Refusal;
 use crate::access::status::Failure;
+use crate::access::targets::{NamespaceInfo, covers_otherwise};
 use crate::api::names;
 
 /// How many namespaces are made or labelled at once.
@@ -43,6 +46,64 @@ pub struct PlaceDone {
 }
 
 impl Engine {
+    /// Namespaces came, changed their labels, or go.
+    pub(super) fn namespaces_changed(&mut self, names: &[String]) {
+        let before = self.namespaces.clone();
+        for name in names {
+            match self.world.namespaces.get(name) {
+                None => drop(self.namespaces.remove(name)),
+                Some(place) => {
+                    let info = NamespaceInfo {
+                        name: name.clone(),
+                        labels: place.labels.clone(),
+                        terminating: place.terminating,
+                    };
+                    self.namespaces.insert(name.clone(), Arc::new(info));
+                }
+            }
+        }
+        let differs = |mapping: &Mapping| {
+            let otherwise = |name: &String| {
+                let (before, after) = (before.get(name), self.namespaces.get(name));
+                covers_otherwise(mapping, before.map(AsRef::as_ref), after.map(AsRef::as_ref))
+            };
+            names.iter().any(otherwise)
+        };
+        let mine = |key: &MappingKey| key.kind == MappingKind::RoleMapping && names.contains(&key.namespace);
+        let mut keys = Vec::new();
+        let (mut changed, mut selecting) = (Vec::new(), Vec::new());
+        for (key, owner) in &self.owners {
+            // What a source allows goes by the namespace's labels.
+            if mine(key) {
+                changed.push(key.clone());
+            } else if owner.mapping.as_ref().is_some_and(|mapping| differs(mapping)) {
+                selecting.push(key.clone());
+            }
+            // It came, or goes, and is covered all the same.
+            for (name, roles) in names.iter().filter_map(|name| Some((name, owner.targets.pairs.get(name)?))) {
+                for (role, whose) in roles {
+                    keys.extend(owner.cells.get(whose).into_iter().flat_map(|cell| cell.keys_at(key, name, role)));
+                }
+            }
+        }
+        keys.into_iter().for_each(|key| self.queue.add(key));
+        changed.iter().for_each(|key| self.evaluate(key));
+        for key in selecting {
+            let Some(owner) = self.owners.get(&key) else { continue };
+            let (mapping, selected) = (owner.mapping.clone(), owner.selected.clone());
+            if let Some(mapping) = mapping {
+                self.retarget(&key, &mapping, selected);
+            }
+        }
+        self.places.look = true;
+        // What a namespace took along is recorded as gone: while it was going, its bindings were not looked at.
+        let ledger = self.access.snapshot();
+        for name in names.iter().filter(|name| !self.namespaces.contains_key(*name)) {
+            ledger.state.in_namespace(name).for_each(|key| self.queue.add(key));
+        }
+        self.statuses_soon();
+    }
+
     /// Makes the namespaces that are to be and are not, some at a time, and labels those that nothing maps.
     pub(super) fn look_at_places(&mut self, tick: bool) {
         let settled = self.started.elapsed() >= self.args.absence_delay;

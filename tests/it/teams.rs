@@ -181,3 +181,70 @@ async fn ten_thousand_hostile_names_of_groups_grant_nothing() {
     let status = system.status("clusterrolemapping", None, "hostile");
     assert!(status["refusedGroups"].as_i64() > Some(1_000), "{status:#}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_groups_grant_nothing_until_somebody_approves_them() {
+    let system = System::install(Cluster::shared(), "newcomers").await;
+    let mut controller = system.controller();
+    let gateway = system.gateway().await;
+    system.namespace("newcomers-a", json!({})).await;
+    let okta = system.source(&gateway.url, "newcomers-okta").await;
+    let [ada, eve] = [okta.user("ada@corp.example").await, okta.user("eve@corp.example").await];
+    let (ada_may, eve_may) = ("oidc:ada@corp.example", "oidc:eve@corp.example");
+    okta.group("newcomers-a-view", &[&ada]).await;
+    let mut asks = spec("newcomers");
+    asks["groups"]["newGroups"] = json!("Approve");
+    system.apply(&system.mapping("ClusterRoleMapping", None, "newcomers", asks));
+    let kind = "clusterrolemapping";
+    system.until_condition(kind, None, "newcomers", "Held", "True", "NewGroup").await;
+    system.until_condition(kind, None, "newcomers", "Ready", "True", "Succeeded").await;
+    let (code, text) = system.plugin(&["holds", "crmap/newcomers"]);
+    assert!(code == 0 && text.contains("+  group \"newcomers-a-view\""), "{text}");
+    assert!(text.contains("its members get ClusterRole/view in newcomers-a"), "{text}");
+    assert!(!system.may(ada_may, "list", "newcomers-a").await);
+    let (code, text) = system.plugin(&["approve", "crmap/newcomers", "--yes"]);
+    assert!(code == 0 && text.contains("1 group approved"), "{text}");
+    system.until_may(ada_may, "list", "newcomers-a", true).await;
+
+    // Somebody makes a second group of a mapped name, and one that fits the privileged role, with themselves in both.
+    okta.group("newcomers-a-view", &[&eve]).await;
+    let bold = okta.group("newcomers-a-edit", &[&eve]).await;
+    system.until_condition(kind, None, "newcomers", "AmbiguousGroup", "True", "").await;
+    system.until_condition(kind, None, "newcomers", "Held", "True", "NewGroup").await;
+    assert_eq!(system.status(kind, None, "newcomers")["heldGroups"], 1);
+    // the next leader holds the same
+    controller.signal("KILL");
+    assert!(controller.ended(Duration::from_secs(5)));
+    let _controller = system.controller();
+    let later = okta.user("later@corp.example").await;
+    let group = okta.group("newcomers-other", &[&later]).await;
+    okta.patch(
+        &format!("/Groups/{group}"),
+        json!([{"op": "replace", "path": "displayName", "value": "newcomers-a-edit-view"}]),
+    )
+    .await;
+    system.until_may(ada_may, "list", "newcomers-a", true).await;
+    for _ in 0..20 {
+        assert!(!system.may(eve_may, "list", "newcomers-a").await && !system.may(eve_may, "create", "newcomers-a").await);
+        assert!(system.may(ada_may, "list", "newcomers-a").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let waiting = until(Duration::from_secs(20), || async {
+        system.status(kind, None, "newcomers")["heldGroups"] == 2
+    });
+    assert!(waiting.await.is_ok(), "{:#}", system.status(kind, None, "newcomers"));
+    // the approval of what was shown is none of what comes later
+    let (_, text) = system.plugin(&["approve", "crmap/newcomers", "--yes"]);
+    assert!(text.contains("2 groups approved"), "{text}");
+    system.until_may(eve_may, "create", "newcomers-a", true).await;
+    okta.patch(
+        &format!("/Groups/{bold}"),
+        json!([{"op": "replace", "path": "displayName", "value": "newcomers-b-edit"}]),
+    )
+    .await;
+    let again = until(Duration::from_secs(20), || async {
+        system.status(kind, None, "newcomers")["heldGroups"] == 1
+    });
+    assert!(again.await.is_ok(), "{:#}", system.status(kind, None, "newcomers"));
+    system.until_may(eve_may, "create", "newcomers-a", false).await;
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::groups::Newcomer;
 use super::holds::On;
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::shard::Prefix;
@@ -172,6 +173,20 @@ pub enum Event {
         binding: BindingId,
         /// The usernames, sorted.
         usernames: Vec<String>,
+    },
+    /// Groups are new to a mapping that wants each approved, or yield something else than what was approved: what they would grant waits.
+    GroupsHeld {
+        /// Of which mapping.
+        mapping: MappingKey,
+        /// Which groups.
+        groups: Vec<Newcomer>,
+    },
+    /// Groups that waited do not wait any more: they are gone, or yield again what was approved.
+    GroupsFreed {
+        /// Of which mapping.
+        mapping: MappingKey,
+        /// Which groups.
+        groups: Vec<Newcomer>,
     },
     /// Somebody approved what waits, by an annotation.
     Approved {

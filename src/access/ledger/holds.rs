@@ -38,6 +38,8 @@ pub struct Held {
 pub struct Tally {
     /// How many removals: one for each person and binding.
     pub removals: usize,
+    /// How many groups.
+    pub groups: usize,
     /// The newest record of one that ever was held.
     pub newest: i64,
 }
@@ -57,6 +59,13 @@ pub struct Approval {
     pub asked: i64,
     /// Up to which record what is held may pass: never one that came after the approval.
     pub up_to: i64,
+}
+
+impl Tally {
+    /// Whether nothing waits.
+    pub fn is_empty(self) -> bool {
+        self.removals == 0 && self.groups == 0
+    }
 }
 
 impl Holds {
@@ -95,12 +104,36 @@ impl Holds {
         }
     }
 
-    pub(super) fn approve(&mut self, on: &On, asked: i64) {
+    /// One group more or less waits, of that mapping and source; `index`: its record, if it begins to.
+    pub(super) fn count_group(&mut self, mapping: &MappingKey, source: &str, index: Option<i64>) {
+        for on in [On::Mapping(mapping.clone()), On::Source(source.to_owned())] {
+            let tally = self.tallies.entry(on).or_default();
+            match index {
+                Some(index) => {
+                    tally.groups += 1;
+                    tally.newest = tally.newest.max(index);
+                }
+                None => tally.groups = tally.groups.saturating_sub(1),
+            }
+        }
+    }
+
+    /// What waits of that mapping and source has a newer record.
+    pub(super) fn newer(&mut self, mapping: &MappingKey, source: &str, index: i64) {
+        for on in [On::Mapping(mapping.clone()), On::Source(source.to_owned())] {
+            let tally = self.tallies.entry(on).or_default();
+            tally.newest = tally.newest.max(index);
+        }
+    }
+
+    /// Answers up to which record.
+    pub(super) fn approve(&mut self, on: &On, asked: i64) -> i64 {
         // what was never held cannot be approved beforehand
         let newest = self.tally(on).newest;
         let before = self.approval(on);
         let up_to = asked.min(newest).max(before.up_to);
         self.approved.insert(on.clone(), Approval { asked, up_to });
+        up_to
     }
 
     pub(super) fn of_binding(&self, binding: &BindingId) -> impl Iterator<Item = (&str, &Held)> {

@@ -1,6 +1,7 @@
 //! The ledger: what was granted to whom, as the fold of the access journal. No clock, and no decision: what to do with it is in `diff` and `deletion`.
 
 mod event;
+mod groups;
 mod holders;
 mod holds;
 
@@ -16,10 +17,12 @@ use super::key::{BindingKey, MappingKey};
 use super::shard::Prefix;
 use super::why::Cause;
 use crate::api::mapping::RoleRef;
+use groups::{Change, Groups};
 use holders::Holders;
 use holds::Holds;
 
 pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
+pub use groups::{Newcomer, Waiting};
 pub use holders::People;
 pub use holds::{Approval, Held, On, Tally};
 
@@ -38,6 +41,7 @@ pub struct Ledger {
     holders: Holders,
     recent: Vector<Gone>,
     holds: Holds,
+    groups: Groups,
 }
 
 /// Somebody lost something.
@@ -114,6 +118,9 @@ impl Ledger {
             Event::MappingEnded { key, .. } => {
                 self.mappings.remove(key);
                 self.last_change.remove(key);
+                for source in self.groups.end(key) {
+                    self.holds.count_group(key, &source, None);
+                }
             }
             Event::SourceSeen { name, uid, crd } => {
                 self.sources.insert(name.as_str().into(), seen(uid, crd));
@@ -154,7 +161,26 @@ impl Ledger {
                     self.holds.free(&owner, binding, username);
                 }
             }
-            Event::Approved { on, asked } => self.holds.approve(on, *asked),
+            Event::GroupsHeld { mapping, groups } => {
+                for group in groups {
+                    if self.groups.wait(mapping, group, index, time) == Change::More {
+                        self.holds.count_group(mapping, &group.source, Some(index));
+                    } else {
+                        self.holds.newer(mapping, &group.source, index);
+                    }
+                }
+            }
+            Event::GroupsFreed { mapping, groups } => {
+                for group in groups.iter().filter(|group| self.groups.forget(mapping, &group.source, group.id)) {
+                    self.holds.count_group(mapping, &group.source, None);
+                }
+            }
+            Event::Approved { on, asked } => {
+                let up_to = self.holds.approve(on, *asked);
+                for (mapping, source) in self.groups.approve(on, up_to) {
+                    self.holds.count_group(&mapping, &source, None);
+                }
+            }
         }
     }
 

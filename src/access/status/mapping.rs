@@ -83,7 +83,8 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         unmatched_groups: count(unmatched),
         refused_groups: count(refused),
         held_removals: count(report.waiting.removals),
-        held_index: (report.waiting.removals > 0).then_some(report.waiting.newest),
+        held_groups: count(report.waiting.groups),
+        held_index: (!report.waiting.is_empty()).then_some(report.waiting.newest),
         last_change_time: report.last_change.map(|time| second(time).to_string()),
         last_handled_reconcile_at: report.requested.map(str::to_owned),
         groups: groups(report),
@@ -157,7 +158,11 @@ fn mode(report: &MappingReport<'_>) -> &'static str {
 
 fn beside(report: &MappingReport<'_>) -> Vec<Set> {
     let mut set = Vec::new();
-    if !report.held.is_empty() {
+    // a group may wait that has nobody yet
+    if report.held.is_empty() && report.waiting.groups > 0 {
+        let message = approval("MAPPING", report.waiting);
+        set.push(Set::new(conditions::HELD, "True", Hold::NewGroup.reason(), message));
+    } else if !report.held.is_empty() {
         let what = match (report.held.adds, report.held.removals) {
             (adds, 0) => number(adds, "grant", "grants"),
             (0, removals) => number(removals, "removal", "removals"),
@@ -173,7 +178,7 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
             "wait"
         };
         let mut advice: Vec<String> = report.held.holds.iter().map(|hold| hold.advice().to_owned()).collect();
-        if report.waiting.removals > 0 {
+        if !report.waiting.is_empty() {
             advice.push(approval("MAPPING", report.waiting));
         }
         let reason = report.held.holds.iter().next().map_or("Held", |hold| hold.reason());

@@ -61,7 +61,15 @@ impl Held {
 fn approval(kind: &str, waiting: Tally) -> String {
     format!(
         "{} up to record {}: kubectl rolecall holds shows them, kubectl rolecall approve {kind} (or the annotation rolecall.dev/approve: \"{}\") releases them, and nothing that comes later; whoever the provider disables or deletes leaves at once",
-        number(waiting.removals, "removal waits for an approval", "removals wait for an approval"),
+        match (waiting.removals, waiting.groups) {
+            (0, groups) => number(groups, "group waits for an approval", "groups wait for an approval"),
+            (removals, 0) => number(removals, "removal waits for an approval", "removals wait for an approval"),
+            (removals, groups) => format!(
+                "{} and {} wait for an approval",
+                number(removals, "removal", "removals"),
+                number(groups, "group", "groups")
+            ),
+        },
         waiting.newest,
         waiting.newest
     )

@@ -113,7 +113,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.ignored_groups = report.source.map_or(0, |s| count(s.ignored().len()));
     status.last_event_time = report.source.and_then(Source::last_event).map(|time| minute(time).to_string());
     status.held_removals = i64::try_from(report.waiting.removals).unwrap_or(i64::MAX);
-    status.held_index = (report.waiting.removals > 0).then_some(report.waiting.newest);
+    status.held_index = (!report.waiting.is_empty()).then_some(report.waiting.newest);
     status.tokens = client::tokens(report.push, client);
     status.tolerances = client::tolerances(client);
     status.drift = client::drift(client);
@@ -171,13 +171,16 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
         );
         set.push(Set::new(conditions::USERNAME_CONFLICT, "True", "SameUsername", message));
     }
-    if report.waiting.removals > 0 {
-        let name = format!("ScimSource/{}", report.name);
-        let message = format!(
-            "more of its people would lose access within an hour than spec.limits of a mapping or of this source allow; {}",
-            approval(&name, report.waiting)
-        );
-        set.push(Set::new(conditions::HELD, "True", Hold::Budget.reason(), message));
+    if !report.waiting.is_empty() {
+        let (hold, what) = match report.waiting.removals {
+            0 => (Hold::NewGroup, "groups of it are new to mappings that want each approved"),
+            _ => (
+                Hold::Budget,
+                "more of its people would lose access within an hour than spec.limits of a mapping or of this source allow",
+            ),
+        };
+        let message = format!("{what}; {}", approval(&format!("ScimSource/{}", report.name), report.waiting));
+        set.push(Set::new(conditions::HELD, "True", hold.reason(), message));
     }
     if let Some(people) = report.mass {
         let message = format!(

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::world::World;
 use crate::access::cells::{Aim, Basis, Cell, Cells};
 use crate::access::desired::{Live, Owner, View};
+use crate::access::ledger::Event;
 use crate::access::mapping::Mapping;
 use crate::access::names;
+use crate::access::newcomers::{newcomers, unrecorded};
 use crate::access::people::affected;
 use crate::access::rule::Role;
-use crate::access::select::select;
+use crate::access::select::{Selected, select};
 use crate::access::shard::Prefix;
 use crate::access::targets::{Targets, Whose, targets};
 use crate::access::yields::Yields;
@@ -49,6 +51,7 @@ impl World {
             std::mem::take(&mut self.yields)
         };
         let yields = known.of(&self.mapping, &selected, &self.directory);
+        let selected = self.waiting(selected, &yields);
         let targets = targets(&self.mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
         let basis = Basis {
             owner: &self.mapping.key,
@@ -72,6 +75,24 @@ impl World {
         }
         (self.selected, self.yields, self.targets, self.cells) = (selected, yields, targets, cells);
         self.evaluated = self.index;
+    }
+
+    /// With the groups that wait for an approval; what nobody recorded of that is recorded.
+    fn waiting(&mut self, selected: Selected, yields: &Yields) -> Selected {
+        let waiting = newcomers(&self.mapping, &selected, yields, &self.directory, &self.ledger);
+        let (come, gone) = unrecorded(&self.mapping, &waiting, &self.ledger);
+        let mapping = self.mapping.key.clone();
+        self.access_index += 1;
+        if !come.is_empty() {
+            self.record(Event::GroupsHeld {
+                mapping: mapping.clone(),
+                groups: come,
+            });
+        }
+        if !gone.is_empty() {
+            self.record(Event::GroupsFreed { mapping, groups: gone });
+        }
+        selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect())
     }
 
     fn shards_at(&self, namespace: &str, role: &RoleRef) -> BTreeSet<Prefix> {

@@ -10,6 +10,7 @@ mod gate;
 mod ledger;
 mod members;
 mod names;
+mod newcomers;
 mod people;
 mod policy;
 mod random;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::world::{World, cluster_role_mapping};
 use crate::access::desired::SourceState;
 use crate::access::gate::{Circumstances, Hold};
+use crate::access::ledger::On;
 use crate::access::mapping::Mapping;
 use crate::access::people::People;
 use crate::access::select::select;
@@ -53,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<bool>(), any::<u8>()).prop_map(|(s, r)| Step::Delete(s, r)),
         1 => any::<bool>().prop_map(Step::EndSource),
         1 => (0..8_u8).prop_map(Step::Roles),
-        1 => (0..5_u8).prop_map(Step::Groups),
+        2 => (0..10_u8).prop_map(Step::Groups),
         1 => (0..3_u8).prop_map(Step::Filter),
         2 => (any::<bool>(), any::<u8>(), 0..3_u8).prop_map(|(s, r, t)| Step::Type(s, r, t)),
         1 => any::<bool>().prop_map(Step::End),
@@ -101,6 +102,7 @@ fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
             json!([{"roleRef": either, "namespaces": {"expression": by_name}}, {"roleRef": role("view"), "namespaces": {"names": ["team-a"]}}])
         }
     };
+    let (approve, groups) = (groups >= 5, groups % 5);
     let groups = [
         json!({"names": ["g0", "g1"]}),
         json!({"names": ["g2"]}),
@@ -110,6 +112,9 @@ fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
     ][usize::from(groups)]
     .clone();
     let mut spec = json!({"sources": ["okta", "entra"], "groups": groups, "grants": grants});
+    if approve {
+        spec["groups"]["newGroups"] = json!("Approve");
+    }
     if filter > 0 {
         spec["members"] = json!({"filter": FILTERS[usize::from(filter)]});
     }
@@ -149,7 +154,7 @@ fn agrees(world: &World) {
         }
         assert_eq!(world.usernames.conflicts(name), usernames.conflicts(name));
     }
-    let selected = select(&world.mapping, &world.mapping.sources, &world.directory);
+    let selected = select(&world.mapping, &world.mapping.sources, &world.directory).with_waiting(world.selected.waiting.clone());
     assert_eq!(world.selected, selected);
     let (targets, _) = world.now();
     assert_eq!(world.targets, targets);
@@ -159,6 +164,7 @@ fn agrees(world: &World) {
         let mut part = selected.clone();
         if let Whose::Groups(groups) = whose {
             part.groups = groups.to_vec();
+            part.waiting.retain(|group| groups.contains(group));
         }
         assert_eq!(cell.people, People::compute(&world.directory, &usernames, &part));
         assert_eq!(cell.layout, cell.layout.fit(&cell.people, None), "as few shards as can be");
@@ -233,6 +239,8 @@ fn expected(world: &World, (roles, _, filter): (u8, u8, u8)) -> BTreeSet<(String
 
 fn settle(world: &mut World, spec: (u8, u8, u8)) {
     let (before, to_be) = (world.access(), expected(world, spec));
+    // what somebody took out by hand is put back, and is nothing new
+    let had: BTreeSet<_> = before.union(&world.recorded()).cloned().collect();
     let free = world.circumstances == Circumstances::default();
     // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
     let keeps: BTreeSet<_> = before
@@ -252,6 +260,9 @@ fn settle(world: &mut World, spec: (u8, u8, u8)) {
         .flat_map(|(_, b)| b.subjects.values().map(|g| g.user))
         .collect();
     assert_eq!(world.ledger.holders_of_mapping(&world.mapping.key).len(), holders.len());
+    if free && world.mapping.approves_groups {
+        approved(world, &had);
+    }
     if free && world.limits.is_some() {
         // whom the budget holds, and nobody else, has more than they are to have; an approval of all that is held lets it go
         let extra: BTreeSet<_> = world.access().difference(&to_be).cloned().collect();
@@ -274,6 +285,28 @@ fn settle(world: &mut World, spec: (u8, u8, u8)) {
         assert_eq!(world.recorded(), world.access());
         world.at_rest();
     }
+}
+
+/// Nobody gained anything through a group that nobody approved; an approval of all that waits lets it come.
+fn approved(world: &mut World, before: &BTreeSet<(String, String, String)>) {
+    let now = world.access();
+    for (ns, role, name) in now.difference(before) {
+        let gained = world.cluster.iter().filter(|(_, o)| o.namespace == *ns && o.holds(name));
+        let mut gained = gained.filter(|(_, o)| o.role.as_ref().is_some_and(|r| r.name == *role));
+        let through = |id| world.ledger.grantee(id, name).map(|g| (g.source.as_str().into(), g.via));
+        let waits = |group| world.selected.waiting.contains(&group);
+        assert!(
+            gained.all(|(id, _)| through(id).is_some_and(|group| !waits(group))),
+            "{name} gained {role} in {ns}"
+        );
+    }
+    let waiting = world.selected.waiting.len();
+    assert_eq!(world.ledger.tally(&On::Mapping(world.mapping.key.clone())).groups, waiting);
+    assert_eq!(world.ledger.waiting_groups(&world.mapping.key).count(), waiting);
+    world.approve(i64::MAX);
+    world.evaluate();
+    assert!(world.selected.waiting.is_empty());
+    world.settle();
 }
 
 fn kept(world: &World, ns: &str, role: &str, name: &str) -> bool {

@@ -36,6 +36,7 @@ fn world() -> World {
 #[test]
 fn what_waits_for_an_approval_says_how_to_give_it_and_fails_nobodys_upgrade() {
     let waiting = Tally {
+        groups: 0,
         removals: 12,
         newest: 4711,
     };
