@@ -14,7 +14,11 @@ export RUST_TEST_THREADS ?= 4
 # How long each fuzz target runs.
 SECONDS ?= 60
 
-.PHONY: help build lint test fuzz demo bench cluster docs crds audit
+# How many fault cases `make soak` runs, and the seed of the first; a failed case says its own.
+CASES ?= 300
+SEED ?=
+
+.PHONY: help build lint test soak fuzz demo bench cluster docs crds audit
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +39,10 @@ test: ## All tests, on a real control plane (built once, about 7 minutes on two 
 	@tests/cluster/build.sh >/dev/null
 	@tests/clients/build.sh >/dev/null
 	$(CARGO) test --locked
+
+soak: ## Generated fault cases, hundreds of them (CASES=300; SEED= and CASES=1 run one alone), on a real control plane: some 12 minutes
+	@tests/cluster/build.sh >/dev/null
+	ROLECALL_FAULT_CASES=$(CASES) ROLECALL_FAULT_SEED=$(SEED) $(CARGO) test --locked --test it -- --exact --nocapture faults::every_case_converges_breaks_nothing_and_rests
 
 fuzz: ## Bytes that a client may send, each target for SECONDS=60, from fuzz/seeds; a crash is in target/fuzz/artifacts
 	@command -v cargo-fuzz >/dev/null || { echo "installing cargo-fuzz (once; some minutes)"; $(CARGO) install --locked --quiet cargo-fuzz; }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 
+use super::shard::SubjectKind;
 use crate::api::mapping::{RoleKind, RoleRef};
 use crate::api::names as labels;
 
@@ -26,6 +27,11 @@ impl SubjectRef {
             name: name.into(),
             namespace: None,
         }
+    }
+
+    /// The name, if it is of that kind.
+    pub fn name_of(&self, kind: SubjectKind) -> Option<&str> {
+        (self.kind == kind.as_str()).then_some(self.name.as_str())
     }
 
     /// The username, if it is a user.
@@ -114,6 +120,16 @@ impl Observed {
             tampered: meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
                 || meta.owner_references.as_ref().is_some_and(|o| !o.is_empty()),
         })
+    }
+
+    /// Whether it grants its role to that subject.
+    pub fn has(&self, subject: &SubjectRef) -> bool {
+        self.subjects.contains(subject)
+    }
+
+    /// Whether it grants its role to the user or group of that name.
+    pub fn holds_of(&self, kind: SubjectKind, name: &str) -> bool {
+        self.subjects.iter().any(|s| s.name_of(kind) == Some(name))
     }
 
     /// Whether it grants its role to that user.

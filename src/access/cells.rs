@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::key::{BindingKey, MappingKey};
 use super::people::{People, PersonKey};
 use super::select::{Group, Selected};
-use super::shard::{Layout, Prefix};
+use super::shard::{Layout, Prefix, SubjectKind};
 use super::targets::{Targets, Whose};
 use super::usernames::Usernames;
 use crate::api::mapping::RoleRef;
@@ -19,9 +19,11 @@ const FEW: u64 = 4096;
 /// Some groups of a mapping, their people, and where these are granted what.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
+    /// Whether the people are granted things, or the groups themselves.
+    pub kind: SubjectKind,
     /// The groups.
     pub selected: Selected,
-    /// Their people.
+    /// Their people; or the groups, each as if it were a person.
     pub people: People,
     /// How the people are cut.
     pub layout: Layout,
@@ -31,7 +33,7 @@ pub struct Cell {
 
 /// All cells of a mapping. Every place that it covers has one.
 #[derive(Clone, Debug, Default)]
-pub struct Cells(BTreeMap<Whose, Cell>);
+pub struct Cells(BTreeMap<(Whose, SubjectKind), Cell>);
 
 /// What the people of a mapping depend on.
 #[derive(Clone, Copy)]
@@ -42,6 +44,17 @@ pub struct Basis<'a> {
     pub directory: &'a Directory,
     /// Who has which username.
     pub usernames: &'a Usernames,
+    /// The same for groups.
+    pub group_names: &'a Usernames,
+}
+
+impl<'a> Basis<'a> {
+    fn names(&self, kind: SubjectKind) -> &'a Usernames {
+        match kind {
+            SubjectKind::User => self.usernames,
+            SubjectKind::Group => self.group_names,
+        }
+    }
 }
 
 /// What a mapping selects and where it grants it.
@@ -53,14 +66,18 @@ pub struct Aim<'a> {
     pub targets: &'a Targets,
     /// Whether it grants something to all its groups alike.
     pub everyone: bool,
+    /// Whom: people, groups, or both.
+    pub kinds: &'a [SubjectKind],
 }
 
 impl Cell {
-    fn new(selected: Selected, basis: &Basis<'_>) -> Self {
+    fn new(kind: SubjectKind, selected: Selected, basis: &Basis<'_>) -> Self {
         Self {
-            people: People::compute(basis.directory, basis.usernames, &selected),
+            kind,
+            people: People::of_kind(kind, basis.directory, basis.names(kind), &selected),
             selected,
-            ..Self::default()
+            layout: Layout::of_kind(kind, []),
+            pairs: BTreeSet::new(),
         }
     }
 
@@ -111,8 +128,15 @@ fn key(owner: &MappingKey, namespace: &str, role: &RoleRef, prefix: Prefix) -> B
 
 impl Cells {
     /// The cell of some groups.
-    pub fn get(&self, whose: &Whose) -> Option<&Cell> {
-        self.0.get(whose)
+    pub fn get(&self, whose: &Whose, kind: SubjectKind) -> Option<&Cell> {
+        self.0.get(&(whose.clone(), kind))
+    }
+
+    /// The cells of some groups: of their people, or of themselves, or both.
+    pub fn all_of(&self, whose: &Whose) -> impl Iterator<Item = &Cell> + use<'_> {
+        let first = (whose.clone(), SubjectKind::User);
+        let last = (whose.clone(), SubjectKind::Group);
+        self.0.range(first..=last).map(|(_, cell)| cell)
     }
 
     /// All of them.
@@ -120,13 +144,14 @@ impl Cells {
         self.0.values()
     }
 
-    /// How many people there are in all cells, each counted once.
-    pub fn count(&self) -> usize {
-        if let (1, Some(cell)) = (self.0.len(), self.iter().next()) {
+    /// How many people, or groups, there are in all cells, each counted once.
+    pub fn count(&self, kind: SubjectKind) -> usize {
+        let cells = || self.iter().filter(|cell| cell.kind == kind);
+        if let (1, Some(cell)) = (cells().count(), cells().next()) {
             return cell.people.len();
         }
         let mut all: BTreeMap<&str, RoaringBitmap> = BTreeMap::new();
-        for (source, numbers) in self.iter().flat_map(|cell| cell.people.numbers()) {
+        for (source, numbers) in cells().flat_map(|cell| cell.people.numbers()) {
             *all.entry(source).or_default() |= numbers;
         }
         all.values()
@@ -142,6 +167,7 @@ impl Cells {
             selected: &selected,
             targets: &targets,
             everyone: false,
+            kinds: aim.kinds,
         };
         cells.retarget(basis, nothing, aim, seen);
         cells
@@ -157,56 +183,64 @@ impl Cells {
     ) -> BTreeSet<BindingKey> {
         let mut keys = BTreeSet::new();
         let mut moved: BTreeSet<(&String, &RoleRef)> = BTreeSet::new();
+        let kinds = after.kinds;
         for (namespace, role, whose) in before.targets.iter() {
             if after.targets.whose(namespace, role) != Some(whose) {
                 moved.insert((namespace, role));
-                if let Some(cell) = self.0.get_mut(whose) {
-                    cell.pairs.remove(&(namespace.clone(), role.clone()));
-                    keys.extend(cell.layout.shards().map(|prefix| key(basis.owner, namespace, role, prefix)));
+                for kind in kinds {
+                    if let Some(cell) = self.0.get_mut(&(whose.clone(), *kind)) {
+                        cell.pairs.remove(&(namespace.clone(), role.clone()));
+                        keys.extend(cell.keys_at(basis.owner, namespace, role));
+                    }
                 }
             }
         }
-        if after.everyone {
-            match self.0.get_mut(&Whose::Everyone) {
+        let mut fresh: BTreeMap<(&Whose, SubjectKind), BTreeSet<Prefix>> = BTreeMap::new();
+        for kind in kinds.iter().filter(|_| after.everyone) {
+            match self.0.get_mut(&(Whose::Everyone, *kind)) {
                 Some(cell) => {
-                    let touched = cell
-                        .people
-                        .reselect(basis.directory, basis.usernames, before.selected, after.selected);
+                    let names = basis.names(*kind);
+                    let touched = cell.people.reselect(basis.directory, names, before.selected, after.selected);
                     cell.selected = after.selected.clone();
                     keys.extend(cell.touched(basis.owner, &touched));
                 }
-                None => drop(self.0.insert(Whose::Everyone, Cell::new(after.selected.clone(), basis))),
+                None => drop(
+                    self.0
+                        .insert((Whose::Everyone, *kind), Cell::new(*kind, after.selected.clone(), basis)),
+                ),
             }
-        }
-        let mut fresh: BTreeMap<&Whose, BTreeSet<Prefix>> = BTreeMap::new();
-        if before.targets.pairs.is_empty() && after.everyone {
-            fresh.insert(&Whose::Everyone, BTreeSet::new());
+            if before.targets.pairs.is_empty() {
+                fresh.insert((&Whose::Everyone, *kind), BTreeSet::new());
+            }
         }
         for (namespace, role, whose) in after.targets.iter() {
             if before.targets.whose(namespace, role) == Some(whose) {
                 continue;
             }
             moved.insert((namespace, role));
-            if let (Whose::Groups(groups), false) = (whose, self.0.contains_key(whose)) {
-                self.0.insert(whose.clone(), Cell::new(part(after.selected, groups), basis));
-                fresh.insert(whose, BTreeSet::new());
-            }
-            if let Some(stood) = fresh.get_mut(whose) {
-                stood.extend(seen(namespace, role));
-            }
-            if let Some(cell) = self.0.get_mut(whose) {
-                cell.pairs.insert((namespace.clone(), role.clone()));
+            for kind in kinds {
+                let at = (whose.clone(), *kind);
+                if let (Whose::Groups(groups), false) = (whose, self.0.contains_key(&at)) {
+                    self.0.insert(at.clone(), Cell::new(*kind, part(after.selected, groups), basis));
+                    fresh.insert((whose, *kind), BTreeSet::new());
+                }
+                if let Some(stood) = fresh.get_mut(&(whose, *kind)) {
+                    stood.extend(seen(namespace, role));
+                }
+                if let Some(cell) = self.0.get_mut(&at) {
+                    cell.pairs.insert((namespace.clone(), role.clone()));
+                }
             }
         }
-        for (whose, stood) in fresh {
-            if let Some(cell) = self.0.get_mut(whose) {
-                cell.layout = Layout::of(stood).fit(&cell.people, None);
+        for ((whose, kind), stood) in fresh {
+            if let Some(cell) = self.0.get_mut(&(whose.clone(), kind)) {
+                cell.layout = Layout::of_kind(kind, stood).fit(&cell.people, None);
             }
         }
         for (namespace, role) in moved {
-            let cell = after.targets.whose(namespace, role).and_then(|whose| self.0.get(whose));
-            let shards = cell.into_iter().flat_map(|cell| cell.layout.shards());
-            keys.extend(shards.map(|prefix| key(basis.owner, namespace, role, prefix)));
+            let whose = after.targets.whose(namespace, role);
+            let cells = whose.into_iter().flat_map(|whose| self.all_of(whose));
+            keys.extend(cells.flat_map(|cell| cell.keys_at(basis.owner, namespace, role)));
             keys.extend(
                 seen(namespace, role)
                     .into_iter()
@@ -214,11 +248,11 @@ impl Cells {
             );
         }
         self.0
-            .retain(|whose, cell| !cell.pairs.is_empty() || (*whose == Whose::Everyone && after.everyone));
+            .retain(|(whose, _), cell| !cell.pairs.is_empty() || (*whose == Whose::Everyone && after.everyone));
         keys
     }
 
-    /// Looks again at users of a source. The bindings to look at. The cost is that of the affected users, their groups, and a glance at each cell.
+    /// Looks again at users and groups of a source. The bindings to look at. The cost is that of the affected users, their groups, and a glance at each cell.
     pub fn update(&mut self, basis: &Basis<'_>, source: &str, affected: &RoaringBitmap) -> BTreeSet<BindingKey> {
         let mut keys = BTreeSet::new();
         // whose groups these users are in now; who was in a group is among its people still
@@ -227,8 +261,11 @@ impl Cells {
             affected.iter().for_each(|n| above |= source.ancestors(n));
             above
         });
-        for (whose, cell) in &mut self.0 {
+        for ((whose, kind), cell) in &mut self.0 {
             let concerned = match (whose, &above) {
+                (Whose::Groups(groups), _) if *kind == SubjectKind::Group => {
+                    groups.iter().any(|(s, n)| **s == *source && affected.contains(*n)) || cell.people.has_any(source, affected)
+                }
                 (Whose::Groups(groups), Some(above)) => {
                     groups.iter().any(|(s, n)| **s == *source && above.contains(*n)) || cell.people.has_any(source, affected)
                 }
@@ -237,7 +274,7 @@ impl Cells {
             if concerned {
                 let touched = cell
                     .people
-                    .update(basis.directory, basis.usernames, &cell.selected, source, affected);
+                    .update(basis.directory, basis.names(*kind), &cell.selected, source, affected);
                 keys.extend(cell.touched(basis.owner, &touched));
             }
         }

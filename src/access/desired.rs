@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::cause::joined;
+use super::cause::{joined, said};
 use super::cells::{Cell, Cells};
 use super::key::{BindingKey, MappingKey};
 use super::ledger::{Grantee, Ledger};
@@ -12,7 +12,7 @@ use super::names::Installation;
 use super::people::{Person, PersonKey};
 use super::policy::{self, AccessPolicy};
 use super::select::Selected;
-use super::shard::SUBJECTS_MAX;
+use super::shard::{SUBJECTS_MAX, SubjectKind};
 use super::targets::{Namespaces, Targets};
 use super::usernames::Usernames;
 use super::why::{Cause, GroupRef, Why};
@@ -70,6 +70,8 @@ pub struct View<'a> {
     pub directory: &'a Directory,
     /// Who has which username.
     pub usernames: &'a Usernames,
+    /// The same for groups.
+    pub group_names: &'a Usernames,
     /// How far the sources can be acted on.
     pub sources: &'a Sources,
     /// The namespaces.
@@ -92,18 +94,16 @@ pub struct Desired {
 }
 
 impl<'a> Live<'a> {
-    /// Who is granted the role in the namespace; `None` if nobody is to be.
-    pub fn cell(&self, namespace: &str, role: &RoleRef) -> Option<&'a Cell> {
-        self.cells.get(self.targets.whose(namespace, role)?)
+    /// Who is granted the role in the namespace, of that kind; `None` if nobody is to be.
+    pub fn cell(&self, namespace: &str, role: &RoleRef, kind: SubjectKind) -> Option<&'a Cell> {
+        self.cells.get(self.targets.whose(namespace, role)?, kind)
     }
 
     /// Each role that is granted in the namespace, and to whom.
     pub fn cells_in(self, namespace: &str) -> impl Iterator<Item = (&'a RoleRef, &'a Cell)> + use<'a> {
         let (cells, roles) = (self.cells, self.targets.pairs.get(namespace));
-        roles
-            .into_iter()
-            .flatten()
-            .filter_map(|(role, whose)| Some((role, cells.get(whose)?)))
+        let roles = roles.into_iter().flatten();
+        roles.flat_map(move |(role, whose)| cells.all_of(whose).map(move |cell| (role, cell)))
     }
 }
 
@@ -131,11 +131,19 @@ impl<'a> View<'a> {
         self.sources.get(name).copied().unwrap_or_default()
     }
 
-    /// Whether the person may be granted anything by that username: never one of Kubernetes' own, and with a policy only what it allows.
-    pub fn allows(&self, username: &str) -> bool {
+    /// What subjects of that kind are called.
+    pub fn names(&self, kind: SubjectKind) -> &'a Usernames {
+        match kind {
+            SubjectKind::User => self.usernames,
+            SubjectKind::Group => self.group_names,
+        }
+    }
+
+    /// Whether a subject of that name may be granted anything: never one of Kubernetes' own, and with a policy only what it allows.
+    pub fn allows(&self, kind: SubjectKind, name: &str) -> bool {
         match self.policy {
-            Some(policy) => policy.subject(username).is_ok(),
-            None => policy::subject(username).is_ok(),
+            Some(policy) => policy.named(kind, name).is_ok(),
+            None => policy::subject(name).is_ok(),
         }
     }
 
@@ -143,17 +151,18 @@ impl<'a> View<'a> {
     pub fn desired(&self, key: &BindingKey) -> Desired {
         let mut desired = Desired::default();
         let Owner::Live(live) = self.owner else { return desired };
-        let Some(cell) = live.cell(&key.namespace, &key.role) else {
+        let kind = key.prefix.kind();
+        let Some(cell) = live.cell(&key.namespace, &key.role, kind) else {
             return desired;
         };
         if !cell.layout.has(key.prefix) || !self.is_there(&key.namespace) {
             return desired;
         }
         for (person, known) in cell.people.shard(key.prefix) {
-            if !self.allows(&known.username) {
+            if !self.allows(kind, &known.username) {
                 desired.refused += 1;
             } else if desired.people.len() < SUBJECTS_MAX && self.source_state(&person.source) == SourceState::Live {
-                desired.people.insert(known.username.to_string(), grantee(person, known));
+                desired.people.insert(known.username.to_string(), grantee(kind, person, known));
             }
         }
         desired
@@ -164,8 +173,8 @@ impl<'a> View<'a> {
         is_there(self.namespaces, namespace)
     }
 
-    /// The bindings in which a person is to be found in one namespace.
-    pub fn places<'b>(&'b self, namespace: &'b str, person: &'b PersonKey) -> impl Iterator<Item = BindingKey> + 'b {
+    /// The bindings in which a person, or a group, is to be found in one namespace.
+    pub fn places<'b>(&'b self, namespace: &'b str, kind: SubjectKind, person: &'b PersonKey) -> impl Iterator<Item = BindingKey> + 'b {
         let live = match self.owner {
             Owner::Live(live) => Some(live),
             Owner::Frozen(_) | Owner::Ended(_) => None,
@@ -175,7 +184,8 @@ impl<'a> View<'a> {
         let places = places.filter(|namespace| self.is_there(namespace));
         live.into_iter().flat_map(move |live| {
             places.clone().flat_map(move |namespace| {
-                let theirs = live.cells_in(namespace).filter(|(_, cell)| cell.people.get(person).is_some());
+                let cells = live.cells_in(namespace).filter(move |(_, cell)| cell.kind == kind);
+                let theirs = cells.filter(|(_, cell)| cell.people.get(person).is_some());
                 theirs.map(move |(role, cell)| BindingKey {
                     owner: live.mapping.key.clone(),
                     role: role.clone(),
@@ -211,6 +221,11 @@ impl<'a> View<'a> {
 
     /// Why a person is granted something.
     pub(super) fn why_member(&self, grantee: &Grantee) -> Why {
+        if grantee.kind == SubjectKind::Group {
+            let group = self.directory.source(&grantee.source).and_then(|source| source.get(grantee.n));
+            let event = group.map(|group| said(group)).unwrap_or_default();
+            return self.why(&grantee.source, Some(grantee.via), Cause::GroupMapped(event));
+        }
         let source = self.directory.source(&grantee.source);
         let event = source.map(|source| joined(source, grantee.n, grantee.via)).unwrap_or_default();
         self.why(&grantee.source, Some(grantee.via), Cause::Member(event))
@@ -222,8 +237,9 @@ pub fn is_there(namespaces: &Namespaces, namespace: &str) -> bool {
     namespace.is_empty() || namespaces.get(namespace).is_some_and(|ns| !ns.terminating)
 }
 
-fn grantee(key: &PersonKey, person: &Person) -> Grantee {
+fn grantee(kind: SubjectKind, key: &PersonKey, person: &Person) -> Grantee {
     Grantee {
+        kind,
         username: person.username.to_string(),
         source: key.source.to_string(),
         user: person.id,

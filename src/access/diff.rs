@@ -9,7 +9,9 @@ use super::ledger::{BindingId, Grantee};
 use super::names;
 use super::people::PersonKey;
 use super::policy::Refusal;
+use super::shard::SubjectKind;
 use super::why::{Cause, Event, Why};
+use crate::directory::Source;
 
 /// Of which class a removal is: the gate treats them differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,11 +197,12 @@ fn kind_of(namespace: &str) -> String {
     }
 }
 
-struct Judge<'a, 'o> {
-    view: &'a View<'a>,
-    key: &'a BindingKey,
-    seen: &'a dyn Fn(&BindingKey) -> Option<&'o Observed>,
-    patient: bool,
+/// What judges the subjects of one binding.
+pub(super) struct Judge<'a, 'o> {
+    pub(super) view: &'a View<'a>,
+    pub(super) key: &'a BindingKey,
+    pub(super) seen: &'a dyn Fn(&BindingKey) -> Option<&'o Observed>,
+    pub(super) patient: bool,
     desired: Desired,
 }
 
@@ -208,8 +211,9 @@ impl Judge<'_, '_> {
     fn subjects(&self, plan: &mut Plan) {
         let subjects = plan.base.as_ref().map(|base| base.subjects.clone()).unwrap_or_default();
         for subject in subjects {
-            let recorded = subject.username().and_then(|name| self.view.ledger.grantee(&plan.id, name));
-            let wanted = subject.username().and_then(|name| self.desired.people.get(name));
+            let name = subject.name_of(self.key.prefix.kind());
+            let recorded = name.and_then(|name| self.view.ledger.grantee(&plan.id, name));
+            let wanted = name.and_then(|name| self.desired.people.get(name));
             match (recorded, wanted) {
                 (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
                 (None, Some(wanted)) if !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
@@ -228,7 +232,8 @@ impl Judge<'_, '_> {
 
     /// What does not stand in the binding: comes, or is recorded as gone.
     fn missing(&self, plan: &mut Plan, observed: Option<&Observed>) {
-        let stands = |username: &str| observed.is_some_and(|o| o.holds(username));
+        let kind = self.key.prefix.kind();
+        let stands = |username: &str| observed.is_some_and(|o| o.holds_of(kind, username));
         let binding = self.view.ledger.binding(&plan.id);
         for (username, wanted) in self.desired.people.iter().filter(|(username, _)| !stands(username)) {
             let held = binding.and_then(|b| b.subjects.get(username.as_str()));
@@ -251,7 +256,7 @@ impl Judge<'_, '_> {
                 .open_intents_of(&plan.id)
                 .any(|(_, i)| i.adds.iter().any(|g| g.is_person(held)));
             if !under_way {
-                let subject = SubjectRef::user(&**username);
+                let subject = held.subject();
                 let (class, why, replacement) = self.judge(held, wanted.is_some()).unwrap_or_else(|| {
                     let cause = match self.view.is_there(&self.key.namespace) {
                         true => Cause::Vanished,
@@ -359,15 +364,15 @@ impl Judge<'_, '_> {
             return with(Class::Other, Cause::SourceNotUsed);
         }
         let person = PersonKey::new(&held.source.as_str().into(), held.n, &held.user);
-        let now = live
-            .cell(&self.key.namespace, &self.key.role)
-            .and_then(|cell| cell.people.get(&person));
-        let username = view.usernames.effective(&held.source, held.n);
+        let cell = live.cell(&self.key.namespace, &self.key.role, held.kind);
+        let now = cell.and_then(|cell| cell.people.get(&person));
+        let username = view.names(held.kind).effective(&held.source, held.n);
         let cause = match now {
             Some(now) => self.why_not_here(held, person.hash, *now.username == held.username, taken),
             None => self.not_meant(held, live),
         };
-        let (class, replacement) = match username.map_or(Replacement::None, |username| self.replacement(&person, username)) {
+        let replaced = username.map_or(Replacement::None, |username| self.replacement(held, &person, username));
+        let (class, replacement) = match replaced {
             Replacement::None => (Class::Other, Replacement::None),
             replacement => (Class::Replaced, replacement),
         };
@@ -381,6 +386,12 @@ impl Judge<'_, '_> {
             return Cause::LeftGroups(Event::default());
         };
         let selected = live.selected;
+        if live.targets.has(&self.key.namespace, &self.key.role) && !live.mapping.subjects.contains(&held.kind) {
+            return Cause::OtherSubjects;
+        }
+        if held.kind == SubjectKind::Group {
+            return self.not_mapped(held, live, source);
+        }
         let above = source.ancestors(held.n);
         let groups: Vec<u32> = selected.of(&held.source).collect();
         if groups.iter().any(|group| above.contains(*group)) {
@@ -392,7 +403,7 @@ impl Judge<'_, '_> {
             if self.view.usernames.effective(&held.source, held.n).is_none() {
                 return Cause::NoUsername(event);
             }
-            let here = live.cell(&self.key.namespace, &self.key.role);
+            let here = live.cell(&self.key.namespace, &self.key.role, held.kind);
             return match source
                 .get(held.via)
                 .filter(|_| live.mapping.is_by_group() && groups.contains(&held.via))
@@ -411,7 +422,7 @@ impl Judge<'_, '_> {
         let Owner::Live(live) = self.view.owner else {
             return Cause::NotGranted;
         };
-        let Some(cell) = live.cell(&self.key.namespace, &self.key.role) else {
+        let Some(cell) = live.cell(&self.key.namespace, &self.key.role, held.kind) else {
             return self.not_granted();
         };
         if cell.layout.shard_of(hash) != self.key.prefix {
@@ -427,6 +438,29 @@ impl Judge<'_, '_> {
         Cause::Renamed(user.map(|user| said(user)).unwrap_or_default())
     }
 
+    /// The group itself is none of those that are granted this role here.
+    fn not_mapped(&self, held: &Grantee, live: Live<'_>, source: &Source) -> Cause {
+        let group = source.get(held.n);
+        let event = match (group, source.gone(held.n)) {
+            (Some(group), _) => said(group),
+            (None, Some(gone)) => Event {
+                index: gone.index,
+                request: gone.request.to_string(),
+            },
+            (None, None) => Event::default(),
+        };
+        if !live.selected.has(&held.source, held.n) {
+            return Cause::GroupNotMapped(event);
+        }
+        if self.view.group_names.effective(&held.source, held.n).is_none() {
+            return Cause::NoUsername(event);
+        }
+        match live.mapping.is_by_group() && !self.refused() {
+            true => Cause::YieldChanged(event),
+            false => self.not_granted(),
+        }
+    }
+
     /// The access policy forbids the role or the namespace.
     fn refused(&self) -> bool {
         self.view
@@ -437,42 +471,12 @@ impl Judge<'_, '_> {
     fn not_granted(&self) -> Cause {
         if self.refused() { Cause::NotAllowed } else { Cause::NotGranted }
     }
-
-    /// What the mapping is to give the person in this namespace under today's username, and whether all of it stands.
-    fn replacement(&self, person: &PersonKey, username: &str) -> Replacement {
-        if !self.view.allows(username) {
-            return Replacement::None;
-        }
-        let (mut here, mut elsewhere, mut pending) = (false, false, false);
-        for place in self.view.places(&self.key.namespace, person) {
-            let id = BindingId::of(&place, &self.view.installation.class);
-            let stands = (self.seen)(&place).is_some_and(|o| o.holds(username));
-            let theirs = self
-                .view
-                .ledger
-                .grantee(&id, username)
-                .is_some_and(|g| g.n == person.n && *g.source == *person.source);
-            if place == *self.key && !(stands && theirs) {
-                here = true;
-                continue;
-            }
-            elsewhere = true;
-            pending |= !(stands && theirs);
-        }
-        match (here, elsewhere) {
-            (true, _) => Replacement::Here,
-            (false, true) => Replacement::Elsewhere {
-                pending: pending && self.patient,
-                stands: !pending,
-            },
-            (false, false) => Replacement::None,
-        }
-    }
 }
 
 /// The provider disabled or deleted the person, in a directory that knows the source.
 fn said_by_provider(view: &View<'_>, held: &Grantee) -> Option<Cause> {
-    let source = view.directory.source(&held.source)?;
+    // of a group the provider says that it is gone: its people are not
+    let source = view.directory.source(&held.source).filter(|_| held.kind == SubjectKind::User)?;
     if let Some(user) = source.by_id(&held.user) {
         return (!user.active).then(|| Cause::Disabled(said(user)));
     }

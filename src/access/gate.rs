@@ -324,7 +324,7 @@ fn create(gated: &mut Gated, mut adds: Vec<Add>) {
     adds.truncate(SUBJECTS_MAX);
     if !adds.is_empty() {
         gated.op = Op::Create {
-            subjects: sorted(adds.iter().map(|add| SubjectRef::user(&add.grantee.username)).collect()),
+            subjects: sorted(adds.iter().map(|add| add.grantee.subject()).collect()),
             adds,
         };
     }
@@ -383,7 +383,7 @@ fn grow(gated: &mut Gated, base: Base, adds: Vec<Add>, with_adds: Vec<Removal>) 
         .map(|add| (add, true))
         .chain(new.into_iter().map(|add| (add, false)))
     {
-        let subject = SubjectRef::user(&add.grantee.username);
+        let subject = add.grantee.subject();
         let fits = match (add.stands, subjects.contains(&subject)) {
             (true, _) => true,
             // the name is still another person's, whose removal is held

@@ -11,8 +11,9 @@ use super::members::MemberFilter;
 use super::pattern::Pattern;
 use super::policy::Refusal;
 use super::rule::GrantRule;
+use super::shard::SubjectKind;
 use crate::api::limits::Limits;
-use crate::api::mapping::{ClusterGrant, ClusterRoleMapping, Grant, Groups, Mode, NewGroups, RoleMapping, RoleRef};
+use crate::api::mapping::{ClusterGrant, ClusterRoleMapping, Grant, Groups, Members, Mode, NewGroups, RoleMapping, RoleRef, Subjects};
 use crate::directory::Resource;
 use crate::scim::ResourceKind;
 use crate::scim::filter::{Filter, Key, Matcher};
@@ -37,6 +38,8 @@ pub struct Mapping {
     pub members: Option<Arc<MemberFilter>>,
     /// What their members get, and where.
     pub grants: Vec<GrantRule>,
+    /// Whom it grants to: their members, themselves, or both.
+    pub subjects: Vec<SubjectKind>,
     /// Whether it acts.
     pub mode: Mode,
     /// When it ends.
@@ -97,6 +100,7 @@ impl Mapping {
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
             approves_groups: spec.groups.new_groups == NewGroups::Approve,
+            subjects: subjects(spec.subjects, spec.members.as_ref())?,
             members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
             groups,
@@ -124,6 +128,7 @@ impl Mapping {
             generation: meta.generation.unwrap_or_default(),
             sources: sources(&spec.sources)?,
             approves_groups: spec.groups.new_groups == NewGroups::Approve,
+            subjects: subjects(spec.subjects, spec.members.as_ref())?,
             members: MemberFilter::of(spec.members.as_ref())?,
             grants: some(grants?)?,
             groups,
@@ -171,6 +176,18 @@ fn some(grants: Vec<GrantRule>) -> Result<Vec<GrantRule>, Refusal> {
             0..=24 => Ok(grants),
             n => Err(Refusal::new("InvalidSpec", format!("spec.grants names {n} roles; at most 24"))),
         },
+    }
+}
+
+fn subjects(subjects: Subjects, members: Option<&Members>) -> Result<Vec<SubjectKind>, Refusal> {
+    match (subjects, members) {
+        (Subjects::User, _) => Ok(vec![SubjectKind::User]),
+        (_, Some(_)) => Err(Refusal::new(
+            "InvalidSpec",
+            "spec.members needs subjects: User: what is granted to a group, its members have, whoever they are",
+        )),
+        (Subjects::Group, None) => Ok(vec![SubjectKind::Group]),
+        (Subjects::Both, None) => Ok(vec![SubjectKind::User, SubjectKind::Group]),
     }
 }
 

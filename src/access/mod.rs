@@ -23,6 +23,7 @@ pub mod newcomers;
 pub mod pattern;
 pub mod people;
 pub mod policy;
+mod replace;
 pub mod rule;
 pub mod select;
 pub mod shard;

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::select::Selected;
-use super::shard::Prefix;
+use super::shard::{Prefix, SubjectKind};
 use super::usernames::Usernames;
 use crate::directory::{Change, Directory, Kind, Source, What};
 
@@ -58,6 +58,7 @@ pub fn hash(id: &Uuid) -> u64 {
 /// The people of one mapping. A clone costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct People {
+    kind: SubjectKind,
     people: OrdMap<PersonKey, Arc<Person>>,
     /// The same by number.
     numbers: BTreeMap<Arc<str>, RoaringBitmap>,
@@ -122,12 +123,20 @@ impl People {
 
     /// From scratch.
     pub fn compute(directory: &Directory, usernames: &Usernames, selected: &Selected) -> Self {
-        let mut people = Self::default();
+        Self::of_kind(SubjectKind::User, directory, usernames, selected)
+    }
+
+    /// The same, or the groups themselves, each as if it were a person.
+    pub fn of_kind(kind: SubjectKind, directory: &Directory, usernames: &Usernames, selected: &Selected) -> Self {
+        let mut people = Self { kind, ..Self::default() };
         let mut sources: Vec<&Arc<str>> = selected.groups.iter().map(|(source, _)| source).collect();
         sources.dedup();
         for name in sources {
             if let Some(source) = directory.source(name) {
-                let everybody = source.all_members(selected.of(name));
+                let everybody = match kind {
+                    SubjectKind::User => source.all_members(selected.of(name)),
+                    SubjectKind::Group => selected.of(name).collect(),
+                };
                 people.many(name, source, usernames, selected, &everybody, &mut Vec::new());
             }
         }
@@ -152,7 +161,7 @@ impl People {
             self.forget(&name, affected, &mut touched);
             return touched;
         };
-        if affected.len() > FEW {
+        if affected.len() > FEW || self.kind == SubjectKind::Group {
             self.many(&name, now, usernames, selected, affected, &mut touched);
             return touched;
         }
@@ -193,8 +202,10 @@ impl People {
             if old == new {
                 continue;
             }
+            let differ = old.symmetric_difference(&new).map(|(n, _)| *n);
             let affected = match directory.source(name) {
-                Some(source) => source.all_members(old.symmetric_difference(&new).map(|(n, _)| *n)),
+                Some(_) if self.kind == SubjectKind::Group => differ.collect(),
+                Some(source) => source.all_members(differ),
                 None => self.numbers.get(name).cloned().unwrap_or_default(),
             };
             touched.extend(self.update(directory, usernames, after, name, &affected));
@@ -211,6 +222,9 @@ impl People {
         affected: &RoaringBitmap,
         touched: &mut Vec<PersonKey>,
     ) {
+        if self.kind == SubjectKind::Group {
+            return self.groups(name, source, usernames, selected, affected, touched);
+        }
         let mut left = affected & source.active();
         let mut gone = affected & self.numbers.get(name).unwrap_or(&RoaringBitmap::new());
         for group in selected.of(name) {
@@ -239,6 +253,33 @@ impl People {
         for n in gone {
             match id_of(source, n) {
                 Some(id) => self.set(name, n, &id, None, touched),
+                None => drop(nameless.insert(n)),
+            }
+        }
+        self.forget(name, &nameless, touched);
+    }
+
+    fn groups(
+        &mut self,
+        name: &Arc<str>,
+        source: &Source,
+        names: &Usernames,
+        selected: &Selected,
+        affected: &RoaringBitmap,
+        touched: &mut Vec<PersonKey>,
+    ) {
+        let meant: RoaringBitmap = selected.of(name).collect();
+        let mut nameless = RoaringBitmap::new();
+        for n in affected {
+            let subject = names.effective(name, n).filter(|_| meant.contains(n));
+            let group = source.get(n).filter(|group| group.kind == Kind::Group);
+            let person = group.zip(subject).map(|(group, subject)| Person {
+                id: group.id,
+                username: subject.clone(),
+                via: n,
+            });
+            match id_of(source, n) {
+                Some(id) => self.set(name, n, &id, person, touched),
                 None => drop(nameless.insert(n)),
             }
         }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
+use super::shard::SubjectKind;
 use crate::api::mapping::{RoleKind, RoleRef};
 
 /// The longest name of a subject, in bytes.
@@ -170,6 +171,28 @@ impl AccessPolicy {
             quoted(&self.username_prefixes)
         );
         Err(Refusal::new("UsernameNotAllowed", message))
+    }
+
+    /// Whether a group of that name may be granted anything.
+    pub fn group(&self, name: &str) -> Result<(), Refusal> {
+        subject(name)?;
+        let begins = |prefix: &String| name.len() > prefix.len() && name.starts_with(prefix.as_str());
+        if self.group_prefixes.iter().any(begins) {
+            return Ok(());
+        }
+        let message = format!(
+            "the name of a group does not begin with one of accessPolicy.groupPrefixes (Helm value); allowed: {}; the source's spec.subject.group must yield the name with the prefix that the API server adds",
+            quoted(&self.group_prefixes)
+        );
+        Err(Refusal::new("GroupNotAllowed", message))
+    }
+
+    /// Whether a subject of that kind and name may be granted anything.
+    pub fn named(&self, kind: SubjectKind, name: &str) -> Result<(), Refusal> {
+        match kind {
+            SubjectKind::User => self.subject(name),
+            SubjectKind::Group => self.group(name),
+        }
     }
 
     /// Whether anything may be granted in the namespace.

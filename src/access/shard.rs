@@ -16,20 +16,61 @@ pub const MERGE_BELOW: usize = 120;
 /// The most subjects that any binding ever has: the admission policies' cost grows with the square.
 pub const SUBJECTS_MAX: usize = 500;
 /// The longest prefix that a label can show.
-const BITS_MAX: u8 = 63;
+const BITS_MAX: u8 = 56;
 
-/// A prefix of the bits of a hash: the part of the people that one binding holds. Written `all` for none, else as bits: `0`, `10`.
+/// A prefix of the bits of a hash: the part of the people, or of the groups, that one binding holds. Written `all` for none, else as bits: `0`, `10`; of
+/// groups with a word before it: `groups-all`, `groups-10`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prefix {
     /// The bits, at the top; all others are 0. First, so that the order is the order of the hash space.
     bits: u64,
     len: u8,
+    /// Which subjects.
+    kind: SubjectKind,
 }
+
+/// Which subjects a binding has: never both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SubjectKind {
+    /// People.
+    #[default]
+    User,
+    /// Groups, as the login says them.
+    Group,
+}
+
+impl SubjectKind {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "User",
+            Self::Group => "Group",
+        }
+    }
+
+    /// For `skip_serializing_if`.
+    pub fn is_user(&self) -> bool {
+        *self == Self::User
+    }
+}
+
+/// What a shard of groups is written with.
+const GROUPS: &str = "groups-";
 
 impl Prefix {
     /// Everybody.
-    pub const ALL: Self = Self { bits: 0, len: 0 };
+    pub const ALL: Self = Self::all(SubjectKind::User);
+
+    /// All subjects of a kind.
+    pub const fn all(kind: SubjectKind) -> Self {
+        Self { bits: 0, len: 0, kind }
+    }
+
+    /// Which subjects.
+    pub fn kind(self) -> SubjectKind {
+        self.kind
+    }
 
     /// Whether it holds a person of that hash.
     pub fn contains(self, hash: u64) -> bool {
@@ -38,7 +79,7 @@ impl Prefix {
 
     /// Whether it holds all that the other holds.
     pub fn covers(self, other: Self) -> bool {
-        self.len <= other.len && self.contains(other.bits)
+        self.kind == other.kind && self.len <= other.len && self.contains(other.bits)
     }
 
     /// The first and the last hash that it holds.
@@ -69,20 +110,21 @@ impl Prefix {
         let len = self.len + 1;
         let bit = 1_u64 << (64 - u32::from(len));
         Some((
-            Self { bits: self.bits, len },
+            Self { len, ..self },
             Self {
                 bits: self.bits | bit,
                 len,
+                ..self
             },
         ))
     }
 
     fn parent(self) -> Option<Self> {
         let len = self.len.checked_sub(1)?;
-        let parent = Self { bits: self.bits, len };
+        let parent = Self { len, ..self };
         Some(Self {
             bits: self.bits & parent.mask(),
-            len,
+            ..parent
         })
     }
 
@@ -90,13 +132,16 @@ impl Prefix {
         let bit = 1_u64 << (64 - u32::from(self.len.max(1)));
         (self.len > 0).then_some(Self {
             bits: self.bits ^ bit,
-            len: self.len,
+            ..self
         })
     }
 }
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == SubjectKind::Group {
+            f.write_str(GROUPS)?;
+        }
         if self.len == 0 {
             return f.write_str("all");
         }
@@ -109,15 +154,19 @@ impl fmt::Display for Prefix {
 
 /// A text that is no shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no shard: `all`, or up to 63 bits such as `010`")]
+#[error("{0:?} is no shard: `all`, or up to 56 bits such as `010`, with `groups-` before it for one of groups")]
 pub struct NoPrefix(String);
 
 impl FromStr for Prefix {
     type Err = NoPrefix;
 
     fn from_str(text: &str) -> Result<Self, NoPrefix> {
+        let (kind, text) = match text.strip_prefix(GROUPS) {
+            Some(rest) => (SubjectKind::Group, rest),
+            None => (SubjectKind::User, text),
+        };
         if text == "all" {
-            return Ok(Self::ALL);
+            return Ok(Self::all(kind));
         }
         let wrong = || NoPrefix(text.chars().take(80).collect());
         let len = u8::try_from(text.len())
@@ -132,7 +181,7 @@ impl FromStr for Prefix {
                 _ => return Err(wrong()),
             }
         }
-        Ok(Self { bits, len })
+        Ok(Self { bits, len, kind })
     }
 }
 
@@ -165,12 +214,17 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// The layout of which these shards were seen; what is missing is completed with as few shards as can be, and of two that overlap the
+    /// The layout of which these shards were seen, of people; what is missing is completed with as few shards as can be, and of two that overlap the
     /// finer one counts (a split had begun, and new shards stand before old ones go).
     pub fn of(seen: impl IntoIterator<Item = Prefix>) -> Self {
-        let seen: BTreeSet<Prefix> = seen.into_iter().collect();
+        Self::of_kind(SubjectKind::User, seen)
+    }
+
+    /// The same of subjects of that kind.
+    pub fn of_kind(kind: SubjectKind, seen: impl IntoIterator<Item = Prefix>) -> Self {
+        let seen: BTreeSet<Prefix> = seen.into_iter().filter(|prefix| prefix.kind == kind).collect();
         let mut shards = OrdSet::new();
-        complete(Prefix::ALL, &seen, &mut shards);
+        complete(Prefix::all(kind), &seen, &mut shards);
         Self { shards }
     }
 
@@ -197,7 +251,11 @@ impl Layout {
     /// The shard that holds a person of that hash.
     pub fn shard_of(&self, hash: u64) -> Prefix {
         // the last shard that begins at or before the hash; shards do not overlap
-        let at = Prefix { bits: hash, len: u8::MAX };
+        let at = Prefix {
+            bits: hash,
+            len: u8::MAX,
+            kind: SubjectKind::Group,
+        };
         self.shards.get_prev(&at).copied().unwrap_or(Prefix::ALL)
     }
 
@@ -253,7 +311,12 @@ impl Layout {
 
 fn complete(at: Prefix, seen: &BTreeSet<Prefix>, shards: &mut OrdSet<Prefix>) {
     let (first, last) = at.range();
-    let below = Prefix { bits: first, len: at.len }..=Prefix { bits: last, len: u8::MAX };
+    let end = Prefix {
+        bits: last,
+        len: u8::MAX,
+        kind: SubjectKind::Group,
+    };
+    let below = Prefix { bits: first, ..at }..=end;
     let finer = seen.range(below).any(|p| p.len > at.len && at.covers(*p));
     match at.halves().filter(|_| finer) {
         Some((low, high)) => {

@@ -23,6 +23,8 @@ pub struct CompiledSource {
     pub generation: i64,
     /// How its users appear to the API server.
     pub username: Expression,
+    /// How its groups do; none: they are nobody there.
+    pub group: Option<Expression>,
     /// Which namespaces' RoleMappings may use it.
     pub allowed: Option<AllowedNamespaces>,
     /// Holds new grants to its people.
@@ -53,12 +55,18 @@ impl CompiledSource {
             );
             return Err(Refusal::new("ExampleMismatch", message));
         }
+        let group = subject.group.as_deref().map(|text| {
+            let wrong = |error| Refusal::new("InvalidExpression", format!("spec.subject.group {text:?}: {error}"));
+            Expression::group(text).map_err(wrong)
+        });
+        let group = group.transpose()?;
         known_groups(object)?;
         Ok(Self {
             name: name.as_str().into(),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             username,
+            group,
             allowed: object.spec.allowed_namespaces.clone(),
             suspend: object.spec.suspend,
             limits: object.spec.limits.unwrap_or_default(),

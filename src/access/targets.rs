@@ -9,6 +9,7 @@ use super::mapping::Mapping;
 use super::policy::{AccessPolicy, Refusal};
 use super::rule::{GrantRule, Place, Role};
 use super::select::{Group, Selected};
+use super::shard::SubjectKind;
 use super::yields::Yields;
 use crate::api::mapping::RoleRef;
 use crate::api::selector::Selector;
@@ -99,6 +100,18 @@ pub fn usable_sources<'a>(
 ) -> (Vec<Arc<str>>, Vec<Refusal>) {
     let (mut usable, mut refusals) = (Vec::new(), Vec::new());
     for source in &mapping.sources {
+        if let Some(spec) = spec_of(source)
+            && mapping.subjects.contains(&SubjectKind::Group)
+            && spec.subject.group.is_none()
+        {
+            // its people are granted what they are granted all the same
+            refusals.push(Refusal::new(
+                "GroupNameMissing",
+                format!(
+                    "spec.subjects grants to groups, and the ScimSource {source:?} has no spec.subject.group, which says what they are called in the API server: ask whoever owns the source to set it"
+                ),
+            ));
+        }
         let refused = match spec_of(source) {
             _ if mapping.key.kind == MappingKind::ClusterRoleMapping => None,
             None => continue,

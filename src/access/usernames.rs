@@ -1,12 +1,14 @@
 //! Who bears which username, over all sources: of several active users that yield one name, the one that has borne it longest has it. What they get is in `people`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 
 use super::expression::Expression;
+use super::shard::SubjectKind;
 use crate::directory::{Directory, Kind, Resource, Source};
 
 /// The most users of a source whose lack of a username is remembered with its reason.
@@ -18,6 +20,8 @@ pub struct Usernames {
     sources: OrdMap<Arc<str>, Names>,
     /// Every claim on a name, the best first.
     claims: OrdMap<Arc<str>, OrdSet<Claim>>,
+    /// Of users, or of groups.
+    kind: SubjectKind,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,30 @@ struct Claim {
 }
 
 impl Usernames {
+    /// The same of groups: what their subjects are called. Every group that counts is one, and the rest is as with users.
+    pub fn groups() -> Self {
+        Self {
+            kind: SubjectKind::Group,
+            ..Self::default()
+        }
+    }
+
+    fn all(&self, source: &Source) -> RoaringBitmap {
+        match self.kind {
+            SubjectKind::User => source.active().clone(),
+            SubjectKind::Group => source.of_kind(Kind::Group) - source.ignored(),
+        }
+    }
+
+    fn one<'a>(&self, source: &'a Source, n: u32) -> Option<&'a Arc<Resource>> {
+        match self.kind {
+            SubjectKind::User => source.get(n).filter(|user| user.kind == Kind::User && user.active),
+            SubjectKind::Group => source
+                .get(n)
+                .filter(|group| group.kind == Kind::Group && !source.ignored().contains(n)),
+        }
+    }
+
     /// Brings the names of one source up to the directory: of the users in `changed`, or of all (`None`; also when the expression is another one).
     /// Answers with every user, of any source, whose effective username is another one now.
     pub fn update(
@@ -62,12 +90,12 @@ impl Usernames {
                     .get(source)
                     .into_iter()
                     .flat_map(|names| names.by_user.keys().chain(names.nameless.keys()));
-                known.copied().chain(now.into_iter().flat_map(|s| s.active().iter())).collect()
+                let all = now.map(|source| self.all(source)).unwrap_or_default();
+                known.copied().chain(all.iter()).collect()
             }
         };
-        self.replace(&name, numbers, |n| {
-            now.and_then(|s| active(s, n)).map(|user| evaluate(user, expression))
-        })
+        let found: BTreeMap<u32, &Arc<Resource>> = numbers.iter().filter_map(|n| Some((*n, self.one(now?, *n)?))).collect();
+        self.replace(&name, numbers, |n| found.get(&n).map(|resource| evaluate(resource, expression)))
     }
 
     /// Forgets a source that ended. Answers like [`Usernames::update`].
@@ -211,10 +239,6 @@ impl Usernames {
         }
         self.sources.entry(claim.source.clone()).or_default().by_user.insert(claim.n, claim);
     }
-}
-
-fn active(source: &Source, n: u32) -> Option<&Arc<Resource>> {
-    source.get(n).filter(|user| user.kind == Kind::User && user.active)
 }
 
 fn evaluate(user: &Resource, expression: &Expression) -> Result<(i64, Timestamp, String), String> {

@@ -53,6 +53,12 @@ pub struct Event {
 pub enum Cause {
     /// The person is an active member of the group: the newest change that took part in it.
     Member(Event),
+    /// The mapping grants to the group itself.
+    GroupMapped(Event),
+    /// The mapping does not mean the group any more, or it is gone.
+    GroupNotMapped(Event),
+    /// The mapping grants to people instead of groups now, or the other way round.
+    OtherSubjects,
     /// What the person is to hold was taken out of the binding by somebody else.
     Restored,
     /// The provider disabled the person.
@@ -100,6 +106,9 @@ impl Why {
     pub fn label(&self) -> &'static str {
         match &self.cause {
             Cause::Member(_) => "Member",
+            Cause::GroupMapped(_) => "GroupMapped",
+            Cause::GroupNotMapped(_) => "GroupNotMapped",
+            Cause::OtherSubjects => "OtherSubjects",
             Cause::Restored => "Restored",
             Cause::Disabled(_) => "Disabled",
             Cause::Deleted(_) => "Deleted",
@@ -128,6 +137,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Member(event) => write!(f, "is an active member{event}"),
+            Self::GroupMapped(event) => write!(f, "is a mapped group{event}"),
+            Self::GroupNotMapped(event) => write!(f, "is no mapped group any more{event}"),
+            Self::OtherSubjects => write!(f, "the mapping grants to other subjects now (spec.subjects)"),
             Self::Restored => write!(f, "had been taken out by somebody else"),
             Self::Disabled(event) => write!(f, "disabled by the provider{event}"),
             Self::Deleted(event) => write!(f, "deleted by the provider{event}"),

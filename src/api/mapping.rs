@@ -32,6 +32,7 @@ use super::source::{GroupStatus, is_zero, unobserved};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = kube::core::Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)").message("class is immutable: make a new object instead"))]
+#[x_kube(validation = kube::core::Rule::new("!has(self.members) || !has(self.subjects) || self.subjects == 'User'").message("members needs subjects: User: what is granted to a group, its members have, whoever they are"))]
 pub struct RoleMappingSpec {
     /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +49,9 @@ pub struct RoleMappingSpec {
     /// What their members get.
     #[schemars(length(min = 1, max = 24))]
     pub grants: Vec<Grant>,
+    /// `User`, `Group` or `Both`. `User` names each member, and takes access away at once. `Group` names the group itself, as the login says it (`spec.subject.group` of the source): for clusters whose login carries groups; whoever leaves the group has access until their token expires. `Both` is for going over from one to the other.
+    #[serde(default)]
+    pub subjects: Subjects,
     /// `Enforce` or `Plan`. In `Plan` nobody is granted anything new, and nobody loses anything but whom the provider disables or deletes: the condition `Held` says how much would change. The first step in a cluster that already has bindings.
     #[serde(default)]
     pub mode: Mode,
@@ -79,6 +83,7 @@ pub struct RoleMappingSpec {
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = kube::core::Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)").message("class is immutable: make a new object instead"))]
+#[x_kube(validation = kube::core::Rule::new("!has(self.members) || !has(self.subjects) || self.subjects == 'User'").message("members needs subjects: User: what is granted to a group, its members have, whoever they are"))]
 pub struct ClusterRoleMappingSpec {
     /// Which installation acts on this mapping, when several share a cluster: its `--class`. Absent: the one without a class. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +100,9 @@ pub struct ClusterRoleMappingSpec {
     /// What their members get, and where.
     #[schemars(length(min = 1, max = 24))]
     pub grants: Vec<ClusterGrant>,
+    /// `User`, `Group` or `Both`. `User` names each member, and takes access away at once. `Group` names the group itself, as the login says it (`spec.subject.group` of the source): for clusters whose login carries groups; whoever leaves the group has access until their token expires. `Both` is for going over from one to the other.
+    #[serde(default)]
+    pub subjects: Subjects,
     /// `Enforce` or `Plan`. In `Plan` nobody is granted anything new, and nobody loses anything but whom the provider disables or deletes: the condition `Held` says how much would change. The first step in a cluster that already has bindings.
     #[serde(default)]
     pub mode: Mode,
@@ -153,6 +161,18 @@ pub struct Members {
     /// A SCIM filter (RFC 7644 §3.4.2.2) over the user's attributes, such as `userType eq "Employee"`. A comparison with an attribute that the user does not have is false, with `ne` too. Only active users are ever meant; nobody has to say so.
     #[schemars(length(min = 1, max = 2048))]
     pub filter: String,
+}
+
+/// Whom a mapping grants to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Subjects {
+    /// The members of the groups, each by name.
+    #[default]
+    User,
+    /// The groups.
+    Group,
+    /// Both.
+    Both,
 }
 
 /// Whether a mapping acts.

@@ -1,6 +1,11 @@
-//! The plugin `kubectl-rolecall`: its arguments and verbs, with the caller's own rights. What it prints is computed in `status`, `plan` and `holds` and laid
-//! out in `text`, without a client; `read` reads, and `write` writes the one thing that it ever does, an approval.
+//! The plugin `kubectl-rolecall`: its arguments and verbs, with the caller's own rights. What it prints is computed in `status`, `plan`, `holds` and `adopt`
+//! and laid out in `text` and `adopt_text`, without a client; `read` reads, and `write` writes the two things that it ever does: an approval, and the
+//! deletion of a binding that ours cover.
 
+mod adopt;
+#[cfg(test)]
+mod adopt_tests;
+mod adopt_text;
 mod holds;
 mod plan;
 mod read;
@@ -18,6 +23,7 @@ use kube::Client;
 use serde::Serialize;
 
 use crate::access::ledger::On;
+use adopt::Verdict;
 use holds::Holds;
 pub use read::Error;
 
@@ -54,6 +60,32 @@ enum Verb {
     /// What comes to wait after that is not released. It needs what `holds` needs, `patch` on the object, and the verb `approve` on it (the chart's
     /// ClusterRole `<release>-approver`).
     Approve(ApproveArgs),
+    /// Removes the bindings that somebody made and that Rolecall's cover: shows them, asks, and deletes them.
+    ///
+    /// Covered is a RoleBinding, or with -A a ClusterRoleBinding too, of which every subject holds the same role in the same namespace by bindings of
+    /// Rolecall's that stand now; both are looked at once more before each deletion. One of which only some subjects do is shown with those that do not,
+    /// and stays. So does whatever Helm, Argo CD, Flux, an owner or Kubernetes itself manages, what is in a namespace that the access policy protects, and
+    /// what grants to a ServiceAccount.
+    ///
+    /// It needs `get` on journals and `list` on ConfigMaps in Rolecall's own namespace (or --access-policy), `list` and `get` on RoleBindings and
+    /// ClusterRoleBindings, and `delete` on what is removed. The exit code is 0 when everything was removed or there was nothing to remove, 2 when
+    /// something could not be removed or it cannot be said; with --dry-run it is 1 when something would be removed.
+    Adopt(AdoptArgs),
+}
+
+#[derive(Args)]
+struct AdoptArgs {
+    /// Shows what would be removed, and removes nothing.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Asks nobody.
+    #[arg(short, long)]
+    yes: bool,
+    /// The access policy, if it cannot be read from the chart's ConfigMap.
+    #[arg(long)]
+    access_policy: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 #[derive(Args)]
@@ -92,10 +124,10 @@ struct PlanArgs {
 
 #[derive(Args)]
 struct Reading {
-    /// RoleMappings of this namespace; otherwise of the context's. Sources and ClusterRoleMappings are shown in any case.
+    /// RoleMappings (`adopt`: RoleBindings) of this namespace; otherwise of the context's. Sources and ClusterRoleMappings are shown in any case.
     #[arg(short, long)]
     namespace: Option<String>,
-    /// RoleMappings of all namespaces.
+    /// RoleMappings (`adopt`: RoleBindings, and ClusterRoleBindings) of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
     /// The context of the kubeconfig.
@@ -125,11 +157,11 @@ pub struct Said {
 }
 
 impl Cli {
-    /// The exit code of an error: a plan has its own, as 1 is one of its answers.
+    /// The exit code of an error: a plan and an adoption have their own, as 1 is one of their answers.
     pub fn failure(&self) -> u8 {
         match self.verb {
             Verb::Status(_) | Verb::Holds(_) | Verb::Approve(_) => 1,
-            Verb::Plan(_) => 2,
+            Verb::Plan(_) | Verb::Adopt(_) => 2,
         }
     }
 }
@@ -154,6 +186,7 @@ pub async fn run(cli: Cli) -> Result<Said, Error> {
             Ok(Said { text, code: 0 })
         }
         Verb::Approve(args) => approve(args).await,
+        Verb::Adopt(args) => adopt(args).await,
         Verb::Plan(args) => {
             let client = read::connect(args.reading.context.as_deref()).await?;
             let namespace = args
@@ -222,6 +255,37 @@ async fn approve(args: ApproveArgs) -> Result<Said, Error> {
         ),
     };
     said(format!("{what} approved, up to record {newest}."))
+}
+
+async fn adopt(args: AdoptArgs) -> Result<Said, Error> {
+    let reading = &args.reading;
+    let client = read::connect(reading.context.as_deref()).await?;
+    let world = read::installations(&client, &reading.system_namespace).await?;
+    let policy = read::policy(&client, &world, args.access_policy.as_deref()).await?;
+    let journals: Vec<String> = world.installations.into_iter().map(|one| one.id).collect();
+    let (standing, notes) = read::standing(&client, reading.scope().namespace(&client).as_deref()).await?;
+    let mut adoption = adopt::adoption(&standing, &journals, &policy);
+    adoption.notes = notes;
+    let list = adopt_text::list(&adoption);
+    if args.dry_run || adoption.removable() == 0 {
+        let code = u8::from(adoption.removable() > 0);
+        let text = reading.output.print(&adoption, || list)?;
+        return Ok(Said { text, code });
+    }
+    if !args.yes && !read::confirm(&format!("{list}\nRemove what is marked with -? [y/N] "))? {
+        let text = reading.output.print(&adoption, || "Nothing is removed.".to_owned())?;
+        return Ok(Said { text, code: 0 });
+    }
+    for found in &mut adoption.bindings {
+        if found.verdict == Verdict::Covered {
+            found.outcome = Some(write::remove(&client, found, &journals, &policy).await);
+        }
+    }
+    // who was asked has seen the list
+    let shown = if args.yes { list } else { String::new() };
+    let text = reading.output.print(&adoption, || shown + &adopt_text::outcomes(&adoption))?;
+    let code = if adoption.failed() { 2 } else { 0 };
+    Ok(Said { text, code })
 }
 
 impl Reading {

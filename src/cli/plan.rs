@@ -171,6 +171,7 @@ pub struct Ground<'a> {
     installation: Installation,
     sources: BTreeMap<Arc<str>, Result<CompiledSource, Refusal>>,
     usernames: Usernames,
+    group_names: Usernames,
 }
 
 impl<'a> Ground<'a> {
@@ -201,10 +202,13 @@ impl<'a> Ground<'a> {
             .iter()
             .map(|object| (object.name_any().as_str().into(), CompiledSource::of(object)))
             .collect();
-        let mut usernames = Usernames::default();
+        let (mut usernames, mut group_names) = (Usernames::default(), Usernames::groups());
         for (name, compiled) in &sources {
             if let Ok(compiled) = compiled {
                 usernames.update(&directory, name, &compiled.username, None);
+                if let Some(group) = &compiled.group {
+                    group_names.update(&directory, name, group, None);
+                }
             }
         }
         Ok(Self {
@@ -221,6 +225,7 @@ impl<'a> Ground<'a> {
             },
             sources,
             usernames,
+            group_names,
         })
     }
 
@@ -287,11 +292,13 @@ impl<'a> Ground<'a> {
             owner: &mapping.key,
             directory: &self.directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
         };
         let aim = Aim {
             selected: &selected,
             targets: &targets,
             everyone: mapping.is_for_everyone(),
+            kinds: &mapping.subjects,
         };
         let cells = Cells::compute(&basis, aim, &|namespace, role| {
             let here = seen.keys().filter(|key| key.namespace == namespace && key.role == *role);
@@ -312,6 +319,7 @@ impl<'a> Ground<'a> {
             }),
             directory: &self.directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
             sources: &sources,
             namespaces: &namespaces,
             policy: Some(self.policy),
@@ -352,7 +360,7 @@ impl<'a> Ground<'a> {
                 let hold = holds.hold(Column::Grant, Some(&add.grantee.source));
                 let waits = hold.or(add.waits.then_some(Hold::NewGroup)).map(Hold::reason);
                 let reason = (add.why.to_string(), waits, Some(add.grantee.user));
-                comes.insert(place(&SubjectRef::user(&add.grantee.username)), reason);
+                comes.insert(place(&add.grantee.subject()), reason);
             }
             for mut removal in found.removals {
                 let lost = removal.replacement == Replacement::None;

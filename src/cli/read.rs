@@ -11,6 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::adopt::Found;
 use super::plan::Asked;
 use crate::access::binding::{Observed, wide};
 use crate::access::ledger::Ledger;
@@ -111,11 +112,7 @@ pub fn confirm(question: &str) -> Result<bool, Error> {
 
 /// Reads everything at once.
 pub async fn world(client: &Client, scope: Scope, system_namespace: &str) -> Result<World, Error> {
-    let namespace = match scope {
-        Scope::All => None,
-        Scope::Namespace(namespace) => Some(namespace),
-        Scope::Default => Some(client.default_namespace().to_owned()),
-    };
+    let namespace = scope.namespace(client);
     let (all_sources, all_mappings, all_cluster_mappings, all_namespaces, all_roots) = (
         Api::<ScimSource>::all(client.clone()),
         Api::<RoleMapping>::all(client.clone()),
@@ -156,6 +153,17 @@ pub async fn world(client: &Client, scope: Scope, system_namespace: &str) -> Res
         world.notes.extend(notes);
     }
     Ok(world)
+}
+
+impl Scope {
+    /// The namespace; `None`: all.
+    pub fn namespace(self, client: &Client) -> Option<String> {
+        match self {
+            Self::All => None,
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Default => Some(client.default_namespace().to_owned()),
+        }
+    }
 }
 
 impl World {
@@ -255,6 +263,104 @@ pub async fn bindings(client: &Client) -> Result<Vec<Observed>, Error> {
     Ok(all.iter().filter_map(Observed::of).collect())
 }
 
+/// The installations in the cluster with their ids, and nothing of what their journals hold.
+pub async fn installations(client: &Client, system_namespace: &str) -> Result<World, Error> {
+    let roots = match list(&Api::<Root>::all(client.clone()), "Journals").await? {
+        Some(roots) => roots,
+        None => {
+            let here: Api<Root> = Api::namespaced(client.clone(), system_namespace);
+            let root = here.get_opt("access").await.map_err(|error| {
+                let why = said(&error);
+                Error::Plan(format!(
+                    "which bindings are Rolecall's is known by the id of its journal, which needs get on journals (rolecall.dev) in namespace {system_namespace} (--system-namespace): {why}"
+                ))
+            })?;
+            root.into_iter().collect()
+        }
+    };
+    let of_root = |root: Root| Installation {
+        namespace: root.namespace().unwrap_or_default(),
+        id: root.spec.id,
+        directory: None,
+        access: None,
+    };
+    let roots = roots.into_iter().filter(|root| root.name_any() == "access");
+    let installations: Vec<Installation> = roots.map(of_root).collect();
+    if installations.is_empty() {
+        return Err(Error::Plan(
+            "there is no access journal, so that no binding of Rolecall's stands: start its controller first".to_owned(),
+        ));
+    }
+    Ok(World {
+        installations,
+        ..World::default()
+    })
+}
+
+/// The RoleBindings of that namespace, and Rolecall's ClusterRoleBindings; or all RoleBindings and ClusterRoleBindings. And what may not be read.
+pub async fn standing(client: &Client, namespace: Option<&str>) -> Result<(Vec<RoleBinding>, Vec<String>), Error> {
+    let ours = ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_VALUE));
+    let (here, params, refused) = match namespace {
+        Some(namespace) => (
+            Api::<RoleBinding>::namespaced(client.clone(), namespace),
+            ours,
+            format!("you may not list RoleBindings in namespace {namespace}"),
+        ),
+        None => (
+            Api::<RoleBinding>::all(client.clone()),
+            ListParams::default(),
+            "you may not list RoleBindings in all namespaces: name one with -n".to_owned(),
+        ),
+    };
+    let all = list(&here, "RoleBindings").await?;
+    let mut all = all.ok_or(Error::Plan(refused))?;
+    let everywhere = list_with(&Api::<ClusterRoleBinding>::all(client.clone()), "ClusterRoleBindings", params).await?;
+    let mut notes = Vec::new();
+    match everywhere {
+        Some(everywhere) => all.extend(everywhere.into_iter().map(wide)),
+        None => {
+            notes.push(
+                "you may not list ClusterRoleBindings: what is granted in the whole cluster is not seen, and covers nothing".to_owned(),
+            );
+        }
+    }
+    Ok((all, notes))
+}
+
+/// A binding that somebody made and those of ours that cover it, as they stand in this moment; empty: it is gone.
+///
+/// # Errors
+/// What cannot be read, for people.
+pub async fn again(client: &Client, shown: &Found) -> Result<Vec<RoleBinding>, String> {
+    let mut all = Vec::from_iter(look(client, &shown.namespace, &shown.name).await?);
+    if all.is_empty() {
+        return Ok(all);
+    }
+    for ours in &shown.by {
+        all.extend(look(client, &ours.namespace, &ours.name).await?);
+    }
+    Ok(all)
+}
+
+async fn look(client: &Client, namespace: &str, name: &str) -> Result<Option<RoleBinding>, String> {
+    let found = match namespace {
+        "" => Api::<ClusterRoleBinding>::all(client.clone())
+            .get_opt(name)
+            .await
+            .map(|found| found.map(wide)),
+        _ => Api::<RoleBinding>::namespaced(client.clone(), namespace).get_opt(name).await,
+    };
+    found.map_err(|error| said(&error))
+}
+
+/// What the API server says, or why it says nothing.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// The access policy: that file, or what the chart put into the namespaces of the installations.
 pub async fn policy(client: &Client, world: &World, file: Option<&Path>) -> Result<AccessPolicy, Error> {
     let wrong = |error: String| Error::Plan(error);
@@ -271,7 +377,7 @@ pub async fn policy(client: &Client, world: &World, file: Option<&Path>) -> Resu
                 1 => found.remove(0),
                 n => {
                     return Err(wrong(format!(
-                        "{n} access policies can be read in Rolecall's namespaces, and a plan needs one: give it by --access-policy=FILE (kubectl get configmap <release>-access-policy -o jsonpath='{{.data.access-policy\\.yaml}}')"
+                        "{n} access policies can be read in Rolecall's namespaces, and one is needed: give it by --access-policy=FILE (kubectl get configmap <release>-access-policy -o jsonpath='{{.data.access-policy\\.yaml}}')"
                     )));
                 }
             }

@@ -136,7 +136,8 @@ pub fn holds(holds: &Holds) -> String {
     out
 }
 
-fn line(out: &mut String, indent: usize, text: &str) {
+/// One line, without spaces at its end.
+pub fn line(out: &mut String, indent: usize, text: &str) {
     let _ = writeln!(out, "{:indent$}{}", "", text.trim_end());
 }
 
@@ -276,7 +277,8 @@ fn attention(out: &mut String, conditions: &[ConditionView]) {
     }
 }
 
-fn some(items: impl Iterator<Item = String>, all: usize, shown: usize) -> String {
+/// The first of them, and how many more there are.
+pub fn some(items: impl Iterator<Item = String>, all: usize, shown: usize) -> String {
     let mut text = items.take(shown).collect::<Vec<_>>().join(", ");
     if all > shown {
         let _ = write!(text, " and {} more", all - shown);
@@ -306,7 +308,7 @@ fn table(out: &mut String, rows: &[Vec<String>]) {
 }
 
 /// What a provider wrote must not steer the terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let hides = |c: char| c.is_control() || is_invisible(c);
     text.chars().map(|c| if hides(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -60,7 +60,8 @@ impl Engine {
                 Some(Some(changes)) => self.directory_changed(&name, &changes),
                 // It ended, or too much has happened: everybody is looked at.
                 None => {
-                    let moved = self.usernames.forget(&name);
+                    let mut moved = self.usernames.forget(&name);
+                    moved.extend(self.group_names.forget(&name));
                     self.people_changed(&name, None, moved);
                     self.evaluate_unread();
                 }
@@ -78,24 +79,26 @@ impl Engine {
     }
 
     fn names_of(&mut self, source: &Arc<str>, changed: Option<&[u32]>) -> Vec<(Arc<str>, u32)> {
-        match self.sources.get(source) {
-            Some(Ok(compiled)) => self.usernames.update(&self.seen.state, source, &compiled.username, changed),
-            _ => Vec::new(),
-        }
+        let Some(Ok(compiled)) = self.sources.get(source) else {
+            return Vec::new();
+        };
+        let mut moved = self.usernames.update(&self.seen.state, source, &compiled.username, changed);
+        moved.extend(match &compiled.group {
+            Some(group) => self.group_names.update(&self.seen.state, source, group, changed),
+            None => self.group_names.forget(source),
+        });
+        moved
     }
 
     fn directory_changed(&mut self, name: &Arc<str>, changes: &[Change]) {
         let directory = self.seen.state.clone();
         let Some(source) = directory.source(name) else { return };
-        let users: Vec<u32> = changes
-            .iter()
-            .filter(|c| c.kind == Kind::User && !matches!(c.what, What::Members { .. }))
-            .map(|c| c.n)
-            .collect();
-        let moved = if users.is_empty() {
+        let named = changes.iter().filter(|c| !matches!(c.what, What::Members { .. }));
+        let named: Vec<u32> = named.map(|c| c.n).collect();
+        let moved = if named.is_empty() {
             Vec::new()
         } else {
-            self.names_of(name, Some(&users))
+            self.names_of(name, Some(&named))
         };
         // Groups that were made, renamed or deleted may be other mappings' groups now.
         if changes
@@ -163,11 +166,13 @@ impl Engine {
             selected: &selected,
             targets: &targets,
             everyone: mapping.is_for_everyone(),
+            kinds: &mapping.subjects,
         };
         let basis = Basis {
             owner: key,
             directory: &directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
         };
         let mut cells = std::mem::take(&mut owner.cells);
         let keys = cells.retarget(&basis, owner.aim(), after, &|namespace, role| self.shards_at(key, namespace, role));
@@ -222,6 +227,7 @@ impl Engine {
                     owner: &key,
                     directory: &directory,
                     usernames: &self.usernames,
+                    group_names: &self.group_names,
                 };
                 let keys = owner.cells.update(&basis, name, numbers);
                 keys.into_iter().for_each(|key| self.queue.add(key));
@@ -343,6 +349,7 @@ impl Engine {
                 owner: key,
                 directory: &self.seen.state,
                 usernames: &self.usernames,
+                group_names: &self.group_names,
             };
             owner.cells = Cells::compute(&basis, owner.aim(), &|namespace, role| self.shards_at(key, namespace, role));
         }

@@ -66,6 +66,7 @@ impl Owner {
             selected: &self.selected,
             targets: &self.targets,
             everyone: self.mapping.as_ref().is_some_and(|mapping| mapping.is_for_everyone()),
+            kinds: self.mapping.as_ref().map_or(&[], |mapping| &mapping.subjects),
         }
     }
 

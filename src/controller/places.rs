@@ -82,7 +82,7 @@ impl Engine {
             // It came, or goes, and is covered all the same.
             for (name, roles) in names.iter().filter_map(|name| Some((name, owner.targets.pairs.get(name)?))) {
                 for (role, whose) in roles {
-                    keys.extend(owner.cells.get(whose).into_iter().flat_map(|cell| cell.keys_at(key, name, role)));
+                    keys.extend(owner.cells.all_of(whose).flat_map(|cell| cell.keys_at(key, name, role)));
                 }
             }
         }

@@ -11,6 +11,7 @@ use super::world::World;
 use crate::access::binding::Observed;
 use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, Outcome};
 use crate::access::names::{Installation, identify};
+use crate::access::shard::SubjectKind;
 use crate::access::source::CompiledSource;
 use crate::directory::Directory;
 
@@ -29,6 +30,7 @@ pub fn ledger(world: &World, installation: &Installation, directory: &Directory)
                 continue;
             };
             let grantee = Grantee {
+                kind: SubjectKind::User,
                 username: username.clone(),
                 source: source.name.to_string(),
                 user: user.id,

@@ -321,10 +321,11 @@ impl Engine {
 
     fn refused_people(&self, owner: &Owner) -> usize {
         let Some(policy) = &self.policy else { return 0 };
-        let people = owner.cells.iter().flat_map(|cell| cell.people.iter());
-        people
+        let cells = owner.cells.iter();
+        let named = cells.flat_map(|cell| cell.people.iter().map(|(_, person)| (cell.kind, person)));
+        named
             .take(PEOPLE_CHECKED)
-            .filter(|(_, person)| policy.subject(&person.username).is_err())
+            .filter(|(kind, person)| policy.named(*kind, &person.username).is_err())
             .count()
     }
 }

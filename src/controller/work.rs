@@ -89,6 +89,7 @@ impl Engine {
             owner,
             directory: &self.seen.state,
             usernames: &self.usernames,
+            group_names: &self.group_names,
             sources: &sources,
             namespaces: &self.namespaces,
             policy: self.policy.as_ref(),
@@ -294,13 +295,12 @@ impl Engine {
         let mut usernames: Vec<String> = removals
             .iter()
             .filter(|r| r.grantee.is_some())
-            .filter_map(|r| r.subject.username())
-            .map(str::to_owned)
+            .map(|r| r.subject.name.clone())
             .collect();
         usernames.sort_unstable();
         usernames.dedup();
         let counted = removals.iter().filter(|removal| removal.counted);
-        let mut spent: Vec<String> = counted.filter_map(|r| r.subject.username()).map(str::to_owned).collect();
+        let mut spent: Vec<String> = counted.filter(|r| r.grantee.is_some()).map(|r| r.subject.name.clone()).collect();
         spent.sort_unstable();
         let why = reasons(removals.iter().map(|r| (r.subject.name.as_str(), &r.why)));
         if whole || !usernames.is_empty() || !why.is_empty() {

@@ -1,6 +1,7 @@
 //! The one integration test binary: everything that needs a real API server. One control plane is shared by all tests, which are told
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
+mod adopt;
 mod at_rest;
 mod budget;
 mod chart;
@@ -10,6 +11,7 @@ mod conformance;
 mod cookbook;
 mod docs;
 mod ends;
+// mod faults;
 mod fencing;
 mod gateway;
 mod gateway_faults;
@@ -28,6 +30,7 @@ mod policies;
 mod provider;
 mod proxy;
 mod scenes;
+mod subjects;
 mod system;
 mod teams;
 mod testers;

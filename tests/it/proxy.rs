@@ -1,5 +1,5 @@
-//! An HTTP proxy on loopback between a process of ours and the API server: it holds writes and sends them later, loses answers, refuses,
-//! stalls watches and cuts connections. No test of the product lives here, only those of the proxy.
+//! An HTTP proxy on loopback between a process of ours and the API server: it holds and delays writes, loses, delays and falsifies answers,
+//! refuses, stalls and expires watches and cuts connections. No test of the product lives here, only those of the proxy.
 
 #![allow(dead_code, reason = "a fixture: not every test needs all of it")]
 
@@ -93,6 +93,14 @@ pub enum Action {
     Cut,
     /// It is sent; the answer's body stands still until the rule is released.
     Stall,
+    /// It is sent after so long.
+    Slow(Duration),
+    /// It is sent at once, and answered after so long.
+    Late(Duration),
+    /// It is sent, and answered with this status whatever came of it.
+    Belie(u16),
+    /// A watch: it is answered with the event that its version is too old, and never sent.
+    Expire,
 }
 
 type Matches = Box<dyn Fn(&Asked) -> bool + Send + Sync>;
@@ -208,6 +216,13 @@ impl Proxy {
         }
     }
 
+    /// When the last of the newest writes that are like this was answered, or came.
+    pub fn last(&self, like: impl Fn(&Asked) -> bool) -> Option<Instant> {
+        let passed = lock(&self.shared.passed);
+        let newest = passed.iter().rev().take(500).filter(|p| like(&p.asked));
+        newest.map(|p| p.answered.unwrap_or(p.asked.at)).max()
+    }
+
     /// Every write that came so far, in the order in which they came.
     pub fn writes(&self) -> Vec<Passed> {
         lock(&self.shared.passed).clone()
@@ -228,6 +243,11 @@ impl Rule {
     pub fn taken(&self) -> Vec<Passed> {
         let passed = lock(&self.shared.passed);
         lock(&self.state.taken).iter().map(|at| passed[*at].clone()).collect()
+    }
+
+    /// Whether it takes no more.
+    pub fn used_up(&self) -> bool {
+        self.state.left.load(Ordering::SeqCst) == 0
     }
 
     /// Waits until it took so many.
@@ -312,21 +332,29 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respon
     };
     let rule = lock(&shared.rules).iter().find(|rule| takes(rule, &asked)).cloned();
     let at = note(&shared, rule.as_deref(), &asked);
-    match rule.as_ref().map(|r| r.action.clone()) {
+    let action = rule.as_ref().map(|r| r.action.clone());
+    let instead = match &action {
         Some(Action::Cut) => return Err(lost("cut")),
-        Some(Action::Refuse(code, message)) => {
-            if let Some(at) = at {
-                lock(&shared.passed)[at].answered = Some(Instant::now());
-            }
-            return Ok(refusal(code, &message));
+        Some(Action::Refuse(code, message)) => Some(refusal(*code, message)),
+        Some(Action::Expire) => Some(expired()),
+        _ => None,
+    };
+    if let Some(instead) = instead {
+        if let Some(at) = at {
+            lock(&shared.passed)[at].answered = Some(Instant::now());
         }
-        _ => {}
+        return Ok(instead);
     }
     // A task of its own: it goes on when the one who asked has gone.
     let (answer, answered) = oneshot::channel();
     let stall = rule.clone().filter(|r| matches!(r.action, Action::Stall));
     tokio::spawn(async move { answer.send(forward(&shared, rule.as_deref(), asked, parts.headers, at).await) });
     let reply = answered.await.map_err(|_| lost("ended"))??;
+    match action {
+        Some(Action::Belie(code)) => return Ok(refusal(code, "this says nothing of what was done")),
+        Some(Action::Late(pause)) => tokio::time::sleep(pause).await,
+        _ => {}
+    }
     Ok(reply_of(reply, stall))
 }
 
@@ -368,6 +396,9 @@ async fn forward(
     if let Some(rule) = rule.filter(|r| matches!(r.action, Action::Hold)) {
         let mut open = rule.open.subscribe();
         let _ = open.wait_for(|open| *open).await;
+    }
+    if let Some(Action::Slow(pause)) = rule.map(|r| &r.action) {
+        tokio::time::sleep(*pause).await;
     }
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         headers.remove(name);
@@ -415,19 +446,37 @@ fn reply_of(reply: reqwest::Response, stall: Option<Arc<RuleState>>) -> Response
     response.body(StreamBody::new(chunks).boxed_unsync()).expect("a response")
 }
 
-fn refusal(code: u16, message: &str) -> Response<Body> {
+fn status(code: u16, message: &str) -> Value {
     let reason = match code {
         403 => "Forbidden",
         404 => "NotFound",
         409 => "Conflict",
+        410 => "Expired",
         422 => "Invalid",
         429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
         _ => "InternalError",
     };
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code});
-    let body = Full::new(Bytes::from(status.to_string())).map_err(|e: Infallible| match e {});
-    let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code})
+}
+
+fn answer(code: u16, text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text)).map_err(|e: Infallible| match e {});
+    let mut response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    if code == 429 {
+        response = response.header(header::RETRY_AFTER, "1");
+    }
     response.body(body.boxed_unsync()).expect("a response")
+}
+
+fn refusal(code: u16, message: &str) -> Response<Body> {
+    answer(code, status(code, message).to_string())
+}
+
+/// As an API server says it: in the stream.
+fn expired() -> Response<Body> {
+    let event = json!({"type": "ERROR", "object": status(410, "too old resource version")});
+    answer(200, format!("{event}\n"))
 }
 
 #[cfg(test)]

@@ -156,3 +156,45 @@ async fn a_watch_streams_at_once_unless_it_is_stalled() {
     b.proxy.cut();
     assert!(!matches!(until("third", SECOND).await, Ok(true)), "the watch is cut");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_come_late_or_are_not_true_and_watches_expire() {
+    let b = behind("proxy-belie").await;
+    let post = PostParams::default();
+    let belied = b.proxy.rule_for(1, Action::Belie(500), |asked| asked.is("POST", "/configmaps"));
+    match b.near.create(&post, &map("belied")).await {
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 500),
+        other => panic!("{other:?}"),
+    }
+    assert!(b.far.get_opt("belied").await.expect("an answer").is_some(), "and yet it was done");
+    assert_eq!(belied.taken()[0].status, Some(201));
+
+    let _slow = b
+        .proxy
+        .rule_for(1, Action::Slow(SECOND / 4), |asked| asked.is("POST", "/configmaps"));
+    let begun = Instant::now();
+    b.near.create(&post, &map("slow")).await.expect("it is sent");
+    assert!(begun.elapsed() >= SECOND / 4, "{:?}", begun.elapsed());
+    let late = b
+        .proxy
+        .rule_for(1, Action::Late(2 * SECOND), |asked| asked.is("POST", "/configmaps"));
+    assert!(timeout(SECOND, b.near.create(&post, &map("late"))).await.is_err(), "no answer yet");
+    assert!(b.far.get_opt("late").await.expect("an answer").is_some(), "and yet it was done");
+    assert_eq!(late.taken()[0].status, Some(201));
+    assert!(b.proxy.last(|asked| asked.says("late")).is_some_and(|at| at > begun));
+
+    let _expired = b.proxy.rule_for(1, Action::Expire, super::Asked::watches);
+    let mut events = pin!(b.near.watch(&WatchParams::default(), "0").await.expect("a watch"));
+    match events.next().await {
+        Some(Ok(WatchEvent::Error(status))) => assert_eq!(status.code, 410),
+        other => panic!("{other:?}"),
+    }
+    let refused = b.proxy.rule_for(1, Action::Refuse(429, "too many".to_owned()), |asked| {
+        asked.is("POST", "/configmaps")
+    });
+    match b.near.create(&post, &map("refused")).await {
+        Err(kube::Error::Api(status)) => assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(refused.taken().len(), 1);
+}

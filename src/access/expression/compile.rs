@@ -355,42 +355,44 @@ fn never_text(node: &Node) -> Option<&'static str> {
     }
 }
 
-/// The attributes of `user` that the tree reads; `None` if it uses `user` as a whole or by a name that is computed.
-pub(super) fn reads(root: &Node) -> Option<BTreeSet<String>> {
+/// The attributes of a variable that the tree reads; `None` if it uses it as a whole or by a name that is computed.
+pub(super) fn reads(root: &Node, of: &str) -> Option<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    collect(root, &mut found).then_some(found)
+    collect(root, of, &mut found).then_some(found)
 }
 
-fn collect(node: &Node, found: &mut BTreeSet<String>) -> bool {
+fn collect(node: &Node, variable: &str, found: &mut BTreeSet<String>) -> bool {
     match node {
         Node::Null | Node::Bool(_) | Node::Int(_) | Node::Double(_) | Node::Text(_) => true,
-        Node::Variable(name) => name != "user",
-        Node::List(list) => list.iter().all(|n| collect(n, found)),
+        Node::Variable(name) => name != variable,
+        Node::List(list) => list.iter().all(|n| collect(n, variable, found)),
         Node::Select { of, field, .. } => match &**of {
-            Node::Variable(name) if name == "user" => {
+            Node::Variable(name) if name == variable => {
                 found.insert(field.clone());
                 true
             }
-            of => collect(of, found),
+            of => collect(of, variable, found),
         },
         Node::Index { of, at, .. } => match (&**of, &**at) {
-            (Node::Variable(name), Node::Text(field)) if name == "user" => {
+            (Node::Variable(name), Node::Text(field)) if name == variable => {
                 found.insert(field.clone());
                 true
             }
-            (of, at) => collect(of, found) && collect(at, found),
+            (of, at) => collect(of, variable, found) && collect(at, variable, found),
         },
-        Node::If(parts) => parts.iter().all(|n| collect(n, found)),
-        Node::And(parts) | Node::Or(parts) => parts.iter().all(|n| collect(n, found)),
-        Node::NotFalse(inner) => collect(inner, found),
-        Node::Call { target, args, .. } => target.iter().all(|n| collect(n, found)) && args.iter().all(|n| collect(n, found)),
-        Node::Matches { target, .. } => collect(target, found),
+        Node::If(parts) => parts.iter().all(|n| collect(n, variable, found)),
+        Node::And(parts) | Node::Or(parts) => parts.iter().all(|n| collect(n, variable, found)),
+        Node::NotFalse(inner) => collect(inner, variable, found),
+        Node::Call { target, args, .. } => {
+            target.iter().all(|n| collect(n, variable, found)) && args.iter().all(|n| collect(n, variable, found))
+        }
+        Node::Matches { target, .. } => collect(target, variable, found),
         Node::Loop(l) => {
-            // a loop variable that is called `user` hides it; then nothing is known
-            l.variable != "user"
+            // a loop variable of the same name hides it; then nothing is known
+            l.variable != variable
                 && [&l.range, &l.start, &l.condition, &l.step, &l.end]
                     .into_iter()
-                    .all(|n| collect(n, found))
+                    .all(|n| collect(n, variable, found))
         }
     }
 }

@@ -28,6 +28,8 @@ pub const OUTPUT_MAX: usize = 1024;
 pub struct Expression {
     text: Arc<str>,
     root: Arc<Node>,
+    /// What it is over, when that is one variable.
+    variable: &'static str,
     reads: Option<Arc<BTreeSet<String>>>,
 }
 
@@ -57,21 +59,29 @@ pub enum NoName {
 impl Expression {
     /// Compiles an expression over `user`. The error says where and what.
     pub fn compile(text: &str) -> Result<Self, CompileError> {
-        let user = Variable {
-            name: "user",
-            fields: None,
-        };
-        Self::over(text, &[user])
+        Self::over_one(text, "user")
+    }
+
+    /// Compiles an expression over `group`, with whatever attributes it has.
+    pub fn group(text: &str) -> Result<Self, CompileError> {
+        Self::over_one(text, "group")
+    }
+
+    fn over_one(text: &str, name: &'static str) -> Result<Self, CompileError> {
+        let mut expression = Self::over(text, &[Variable { name, fields: None }])?;
+        expression.reads = compile::reads(&expression.root, name).map(Arc::new);
+        expression.variable = name;
+        Ok(expression)
     }
 
     /// Compiles an expression over these variables.
     pub fn over(text: &str, variables: &[Variable<'_>]) -> Result<Self, CompileError> {
         let root = compile::compile(text, variables)?;
-        let reads = compile::reads(&root).map(Arc::new);
         Ok(Self {
             text: text.into(),
             root: Arc::new(root),
-            reads,
+            variable: "",
+            reads: None,
         })
     }
 
@@ -103,7 +113,7 @@ impl Expression {
     }
 
     fn run(&self, user: &Map<String, Json>) -> Result<String, NoName> {
-        Self::text_of(eval::run(&self.root, &[("user", user)], eval::FUEL)?)
+        Self::text_of(eval::run(&self.root, &[(self.variable, user)], eval::FUEL)?)
     }
 
     /// What the expression yields for these values of its variables, which are small: bounded to a sixteenth of what one over a user may cost.

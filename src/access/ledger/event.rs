@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::groups::Newcomer;
 use super::holds::On;
+use crate::access::binding::SubjectRef;
 use crate::access::key::{BindingKey, MappingKey};
-use crate::access::shard::Prefix;
+use crate::access::shard::{Prefix, SubjectKind};
 use crate::access::why::Why;
 use crate::api::mapping::RoleRef;
 
@@ -14,6 +15,9 @@ use crate::api::mapping::RoleRef;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grantee {
+    /// A person, or a group: then all below is said of the group.
+    #[serde(default, skip_serializing_if = "SubjectKind::is_user")]
+    pub kind: SubjectKind,
     /// The username, as the API server sees it.
     pub username: String,
     /// The person's source.
@@ -27,9 +31,18 @@ pub struct Grantee {
 }
 
 impl Grantee {
-    /// Whether it is the same person, whatever the username.
+    /// As a binding names it.
+    pub fn subject(&self) -> SubjectRef {
+        SubjectRef {
+            kind: self.kind.as_str().to_owned(),
+            name: self.username.clone(),
+            namespace: None,
+        }
+    }
+
+    /// Whether it is the same person, or the same group, whatever the name.
     pub fn is_person(&self, other: &Self) -> bool {
-        self.source == other.source && self.n == other.n && self.user == other.user
+        self.kind == other.kind && self.source == other.source && self.n == other.n && self.user == other.user
     }
 }
 

@@ -467,7 +467,7 @@ pub fn settled(id: (i64, u32), intent: &Intent, observed: Option<&Observed>) -> 
         return (intent.action == Action::Update).then_some(Outcome::Void);
     };
     let wrote = observed.op.as_deref() == Some(format!("{}/{}", id.0, id.1).as_str());
-    let holds = intent.adds.iter().any(|grantee| observed.holds(&grantee.username));
+    let holds = intent.adds.iter().any(|grantee| observed.has(&grantee.subject()));
     Some(if wrote || holds {
         Outcome::Done { uid: observed.uid.clone() }
     } else {

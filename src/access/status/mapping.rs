@@ -10,6 +10,7 @@ use crate::access::desired::Live;
 use crate::access::gate::Hold;
 use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
+use crate::access::shard::SubjectKind;
 use crate::access::targets::Namespaces;
 use crate::api::conditions::{self, Set};
 use crate::api::mapping::{MappingStatus, Mode};
@@ -64,7 +65,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
     let (people, namespaces, unmatched, refused) = match &report.live {
         Ok(live) if live.mapping.expired => (0, 0, 0, 0),
         Ok(live) => (
-            live.cells.count(),
+            live.cells.count(SubjectKind::User),
             live.targets.namespaces(report.namespaces).count(),
             live.selected.unmatched.len(),
             live.targets.refused.len(),
@@ -258,7 +259,11 @@ fn summary(report: &MappingReport<'_>) -> String {
         true => "nothing granted".to_owned(),
         false => format!("{} in {}", list(&roles), places.join(" and in ")),
     }];
-    parts.push(number(live.cells.count(), "person", "people"));
+    for (kind, one, many) in [(SubjectKind::User, "person", "people"), (SubjectKind::Group, "group", "groups")] {
+        if live.mapping.subjects.contains(&kind) {
+            parts.push(number(live.cells.count(kind), one, many));
+        }
+    }
     for (n, one, many) in [
         (live.selected.unmatched.len(), "group unmatched", "groups unmatched"),
         (live.targets.refused.len(), "group refused", "groups refused"),

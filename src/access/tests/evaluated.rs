@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::world::World;
 use crate::access::cells::{Aim, Basis, Cell, Cells};
 use crate::access::desired::{Live, Owner, View};
+use crate::access::expression::Expression;
 use crate::access::ledger::Event;
 use crate::access::mapping::Mapping;
 use crate::access::names;
@@ -13,7 +14,7 @@ use crate::access::newcomers::{newcomers, unrecorded};
 use crate::access::people::affected;
 use crate::access::rule::Role;
 use crate::access::select::{Selected, select};
-use crate::access::shard::Prefix;
+use crate::access::shard::{Prefix, SubjectKind};
 use crate::access::targets::{Targets, Whose, targets};
 use crate::access::yields::Yields;
 use crate::api::mapping::{RoleKind, RoleRef};
@@ -26,8 +27,14 @@ impl World {
         for (name, expression) in &self.expressions {
             let source = self.directory.source(name);
             let changes = source.map(|s| s.changes_since(self.evaluated));
+            let group = Expression::group("'okta:' + group.displayName").expect("compiles");
             let changed = match changes {
                 Some(Some(changes)) => {
+                    let named: Vec<u32> = changes.iter().map(|change| change.n).collect();
+                    let renamed = self.group_names.update(&self.directory, name, &group, Some(&named));
+                    for (source, n) in renamed {
+                        looked_at.entry(source).or_default().insert(n);
+                    }
                     let affected = source.map(|s| affected(s, &changes)).unwrap_or_default();
                     let changed = self
                         .usernames
@@ -37,6 +44,7 @@ impl World {
                 }
                 _ => {
                     everything = true;
+                    self.group_names.update(&self.directory, name, &group, None);
                     self.usernames.update(&self.directory, name, expression, None)
                 }
             };
@@ -57,11 +65,13 @@ impl World {
             owner: &self.mapping.key,
             directory: &self.directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
         };
         let aim = |selected, targets| Aim {
             selected,
             targets,
             everyone: self.mapping.is_for_everyone(),
+            kinds: &self.mapping.subjects,
         };
         let seen = |namespace: &str, role: &RoleRef| self.shards_at(namespace, role);
         let mut cells = self.cells.clone();
@@ -103,7 +113,7 @@ impl World {
 
     /// Everybody whom the mapping means, when all its groups get the same.
     pub fn everyone(&self) -> &Cell {
-        self.cells.get(&Whose::Everyone).expect("something for everyone")
+        self.cells.get(&Whose::Everyone, SubjectKind::User).expect("something for everyone")
     }
 
     /// The first rule grants another role.
@@ -128,11 +138,13 @@ impl World {
             owner: &self.mapping.key,
             directory: &self.directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
         };
         let aim = |targets| Aim {
             selected: &self.selected,
             targets,
             everyone: self.mapping.is_for_everyone(),
+            kinds: &self.mapping.subjects,
         };
         cells.retarget(&basis, aim(&self.targets), aim(&targets), &|namespace, role| {
             self.shards_at(namespace, role)
@@ -157,6 +169,7 @@ impl World {
             owner,
             directory: &self.directory,
             usernames: &self.usernames,
+            group_names: &self.group_names,
             sources: &self.sources,
             namespaces: &self.namespaces,
             policy: self.policy.as_ref(),

@@ -5,12 +5,13 @@ use serde_json::json;
 use super::world::{id, mapping_key};
 use crate::access::key::MappingKey;
 use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, On, Outcome, Reason, reasons};
-use crate::access::shard::Prefix;
+use crate::access::shard::{Prefix, SubjectKind};
 use crate::access::why::{Cause, Event as Said, GroupRef, Why};
 use crate::api::mapping::{RoleKind, RoleRef};
 
 fn grantee(name: &str) -> Grantee {
     Grantee {
+        kind: SubjectKind::User,
         username: name.to_owned(),
         source: "okta".to_owned(),
         user: id(7),
@@ -387,6 +388,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let place = ("[a-z]{1,5}", "[a-z]{1,5}").prop_map(|(namespace, name)| BindingId { namespace, name });
     let grantees = proptest::collection::vec(
         (".{0,20}", ".{0,8}", any::<u32>(), any::<u32>()).prop_map(|(username, source, n, via)| Grantee {
+            kind: if n % 2 == 0 { SubjectKind::User } else { SubjectKind::Group },
             username,
             source,
             user: id(u64::from(n)),

@@ -17,6 +17,7 @@ mod random;
 mod select;
 mod shard;
 mod status;
+mod subjects;
 mod targets;
 mod usernames;
 mod world;

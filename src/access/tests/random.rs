@@ -8,11 +8,15 @@ use serde_json::json;
 
 use super::world::{World, cluster_role_mapping};
 use crate::access::desired::SourceState;
+use crate::access::expression::Expression;
 use crate::access::gate::{Circumstances, Hold};
-use crate::access::ledger::On;
+use uuid::Uuid;
+
+use crate::access::ledger::{Binding, BindingId, On};
 use crate::access::mapping::Mapping;
 use crate::access::people::People;
 use crate::access::select::select;
+use crate::access::shard::SubjectKind;
 use crate::access::targets::Whose;
 use crate::access::usernames::Usernames;
 use crate::api::limits::Limits;
@@ -55,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::EndSource),
         1 => (0..8_u8).prop_map(Step::Roles),
         2 => (0..10_u8).prop_map(Step::Groups),
-        1 => (0..3_u8).prop_map(Step::Filter),
+        2 => (0..5_u8).prop_map(Step::Filter),
         2 => (any::<bool>(), any::<u8>(), 0..3_u8).prop_map(|(s, r, t)| Step::Type(s, r, t)),
         1 => any::<bool>().prop_map(Step::End),
         1 => (0..4_u8).prop_map(Step::Namespaces),
@@ -115,7 +119,9 @@ fn mapping((roles, groups, filter): (u8, u8, u8)) -> Mapping {
     if approve {
         spec["groups"]["newGroups"] = json!("Approve");
     }
-    if filter > 0 {
+    if filter > 2 {
+        spec["subjects"] = json!(["Group", "Both"][usize::from(filter - 3)]);
+    } else if filter > 0 {
         spec["members"] = json!({"filter": FILTERS[usize::from(filter)]});
     }
     cluster_role_mapping("teams", spec)
@@ -139,9 +145,11 @@ fn picks(world: &World, source: &str, at: &[u8]) -> Vec<u32> {
 
 /// Incremental is from scratch.
 fn agrees(world: &World) {
-    let mut usernames = Usernames::default();
+    let (mut usernames, mut group_names) = (Usernames::default(), Usernames::groups());
+    let group = Expression::group("'okta:' + group.displayName").expect("compiles");
     for (name, expression) in &world.expressions {
         usernames.update(&world.directory, name, expression, None);
+        group_names.update(&world.directory, name, &group, None);
     }
     for name in ["okta", "entra"] {
         for n in world
@@ -159,20 +167,28 @@ fn agrees(world: &World) {
     let (targets, _) = world.now();
     assert_eq!(world.targets, targets);
     for (namespace, role, whose) in targets.iter() {
-        let cell = world.cells.get(whose).expect("a cell for every place");
-        assert!(cell.pairs.contains(&(namespace.clone(), role.clone())));
-        let mut part = selected.clone();
-        if let Whose::Groups(groups) = whose {
-            part.groups = groups.to_vec();
-            part.waiting.retain(|group| groups.contains(group));
+        let cells: Vec<_> = world.cells.all_of(whose).collect();
+        assert_eq!(cells.iter().map(|cell| cell.kind).collect::<Vec<_>>(), world.mapping.subjects);
+        for cell in cells {
+            assert!(cell.pairs.contains(&(namespace.clone(), role.clone())));
+            let mut part = selected.clone();
+            if let Whose::Groups(groups) = whose {
+                part.groups = groups.to_vec();
+                part.waiting.retain(|group| groups.contains(group));
+            }
+            let people = match cell.kind {
+                SubjectKind::User => People::compute(&world.directory, &usernames, &part),
+                SubjectKind::Group => People::of_kind(cell.kind, &world.directory, &group_names, &part),
+            };
+            assert_eq!(cell.people, people);
+            assert_eq!(cell.layout, cell.layout.fit(&cell.people, None), "as few shards as can be");
+            let names: BTreeSet<_> = cell.people.iter().map(|(_, p)| p.username.clone()).collect();
+            assert_eq!(names.len(), cell.people.len(), "one name, one person");
         }
-        assert_eq!(cell.people, People::compute(&world.directory, &usernames, &part));
-        assert_eq!(cell.layout, cell.layout.fit(&cell.people, None), "as few shards as can be");
-        let names: BTreeSet<_> = cell.people.iter().map(|(_, p)| p.username.clone()).collect();
-        assert_eq!(names.len(), cell.people.len(), "one username, one person");
     }
     let places: usize = world.cells.iter().map(|cell| cell.pairs.len()).sum();
-    assert_eq!(places, targets.iter().count(), "no place has two cells");
+    let kinds = world.mapping.subjects.len();
+    assert_eq!(places, targets.iter().count() * kinds, "no place has two cells of a kind");
 }
 
 /// Where the members of a group of that name get which roles by the spec, in a cluster with these namespaces: written down once more, without expressions.
@@ -224,10 +240,18 @@ fn expected(world: &World, (roles, _, filter): (u8, u8, u8)) -> BTreeSet<(String
             }
             let user = one.attributes.to_map();
             let kind = user.get("userType").and_then(serde_json::Value::as_str);
-            let meant = [true, kind == Some("Employee"), kind.is_some_and(|kind| kind != "Employee")][usize::from(filter)];
+            let meant = [true, kind == Some("Employee"), kind.is_some_and(|kind| kind != "Employee")]
+                [usize::from(if filter > 2 { 0 } else { filter })];
             if one.active && meant {
                 names.extend(world.usernames.effective(source, n).map(ToString::to_string));
             }
+        }
+        // 3: the groups themselves, 4: both
+        if filter == 3 {
+            names.clear();
+        }
+        if filter > 2 {
+            names.extend(world.group_names.effective(source, *group).map(ToString::to_string));
         }
         let name = of.get(*group).map(|group| group.name.to_string()).unwrap_or_default();
         for (ns, role) in granted(roles, &name, &labelled) {
@@ -239,8 +263,8 @@ fn expected(world: &World, (roles, _, filter): (u8, u8, u8)) -> BTreeSet<(String
 
 fn settle(world: &mut World, spec: (u8, u8, u8)) {
     let (before, to_be) = (world.access(), expected(world, spec));
-    // what somebody took out by hand is put back, and is nothing new
-    let had: BTreeSet<_> = before.union(&world.recorded()).cloned().collect();
+    // what somebody took out by hand, or has under another name, is nothing new
+    let had = holding(world);
     let free = world.circumstances == Circumstances::default();
     // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
     let keeps: BTreeSet<_> = before
@@ -288,17 +312,20 @@ fn settle(world: &mut World, spec: (u8, u8, u8)) {
 }
 
 /// Nobody gained anything through a group that nobody approved; an approval of all that waits lets it come.
-fn approved(world: &mut World, before: &BTreeSet<(String, String, String)>) {
-    let now = world.access();
-    for (ns, role, name) in now.difference(before) {
-        let gained = world.cluster.iter().filter(|(_, o)| o.namespace == *ns && o.holds(name));
-        let mut gained = gained.filter(|(_, o)| o.role.as_ref().is_some_and(|r| r.name == *role));
-        let through = |id| world.ledger.grantee(id, name).map(|g| (g.source.as_str().into(), g.via));
-        let waits = |group| world.selected.waiting.contains(&group);
-        assert!(
-            gained.all(|(id, _)| through(id).is_some_and(|group| !waits(group))),
-            "{name} gained {role} in {ns}"
-        );
+fn approved(world: &mut World, had: &BTreeSet<(String, String, Uuid)>) {
+    for (ns, role, name) in world.access() {
+        for (id, binding) in world
+            .ledger
+            .bindings()
+            .filter(|(id, b)| id.namespace == ns && b.key.role.name == role)
+        {
+            let Some(held) = binding.subjects.get(name.as_str()).filter(|_| world.cluster.contains_key(id)) else {
+                continue;
+            };
+            let waits = world.selected.waiting.contains(&(held.source.as_str().into(), held.via));
+            let before = had.contains(&(ns.clone(), role.clone(), held.user));
+            assert!(!waits || before, "{name} gained {role} in {ns}");
+        }
     }
     let waiting = world.selected.waiting.len();
     assert_eq!(world.ledger.tally(&On::Mapping(world.mapping.key.clone())).groups, waiting);
@@ -309,10 +336,20 @@ fn approved(world: &mut World, before: &BTreeSet<(String, String, String)>) {
     world.settle();
 }
 
+/// Who is recorded to hold what where, whatever they are called.
+fn holding(world: &World) -> BTreeSet<(String, String, Uuid)> {
+    let of = |(id, binding): (&BindingId, &std::sync::Arc<Binding>)| {
+        let (ns, role) = (id.namespace.clone(), binding.key.role.name.clone());
+        let users = binding.subjects.values().map(|held| held.user);
+        users.map(|user| (ns.clone(), role.clone(), user)).collect::<Vec<_>>()
+    };
+    world.ledger.bindings().flat_map(of).collect()
+}
+
 fn kept(world: &World, ns: &str, role: &str, name: &str) -> bool {
     world.cluster.iter().any(|(id, o)| {
-        let same = o.namespace == ns && o.role.as_ref().is_some_and(|r| r.name == role) && o.holds(name);
-        let holder = world.usernames.holder(name);
+        let same = o.namespace == ns && o.role.as_ref().is_some_and(|r| r.name == role) && o.subjects.iter().any(|s| s.name == name);
+        let holder = world.usernames.holder(name).or_else(|| world.group_names.holder(name));
         same && world
             .ledger
             .grantee(id, name)

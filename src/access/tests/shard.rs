@@ -32,10 +32,20 @@ fn complete(layout: &Layout) -> bool {
 
 #[test]
 fn prefixes_read_as_they_are_written() {
-    for text in ["all", "0", "1", "010", &"10".repeat(31)] {
+    for text in ["all", "0", "1", "010", &"10".repeat(28), "groups-all", "groups-01"] {
         assert_eq!(prefix(text).to_string(), text);
     }
-    for text in ["", "2", "ALL", "0 ", &"0".repeat(64), "01x"] {
+    for text in [
+        "",
+        "2",
+        "ALL",
+        "0 ",
+        &"0".repeat(57),
+        "01x",
+        "groups-",
+        "groups",
+        "groups-groups-all",
+    ] {
         assert!(text.parse::<Prefix>().is_err(), "{text}");
     }
     let half = 1_u64 << 63;

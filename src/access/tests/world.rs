@@ -57,6 +57,7 @@ pub struct World {
     pub evaluated: i64,
     pub expressions: BTreeMap<String, Expression>,
     pub usernames: Usernames,
+    pub group_names: Usernames,
     pub mapping: Mapping,
     pub state: &'static str,
     pub selected: Selected,
@@ -84,13 +85,14 @@ pub struct World {
 
 impl World {
     pub fn new(mapping: Mapping) -> Self {
-        let policy = "clusterRoles: [view, edit, admin]\nroles: [deployer]\nclusterWideRoles: [view]\npodSecurityLevels: [restricted]\nusernamePrefixes: ['oidc:']\nprotectedNamespaces: ['kube-*']";
+        let policy = "clusterRoles: [view, edit, admin]\nroles: [deployer]\nclusterWideRoles: [view]\npodSecurityLevels: [restricted]\nusernamePrefixes: ['oidc:']\ngroupPrefixes: ['okta:']\nprotectedNamespaces: ['kube-*']";
         let mut world = Self {
             directory: Directory::default(),
             index: 0,
             evaluated: 0,
             expressions: BTreeMap::new(),
             usernames: Usernames::default(),
+            group_names: Usernames::groups(),
             mapping,
             state: "live",
             selected: Selected::default(),
@@ -232,7 +234,7 @@ impl World {
         if removals.is_empty() {
             return;
         }
-        let mut usernames: Vec<String> = removals.iter().filter_map(|r| r.subject.username().map(str::to_owned)).collect();
+        let mut usernames: Vec<String> = removals.iter().map(|r| r.subject.name.clone()).collect();
         usernames.sort();
         let spent = self.spend(removals);
         self.record(Event::Removed {
