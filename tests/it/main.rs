@@ -11,7 +11,7 @@ mod conformance;
 mod cookbook;
 mod docs;
 mod ends;
-// mod faults;
+mod faults;
 mod fencing;
 mod gateway;
 mod gateway_faults;
