@@ -2,7 +2,7 @@
 //! and `rolecall controller` with the tokens of their ServiceAccounts, and measures each figure beside its floor: what a bare client gets from the
 //! same API server in the same run. It prints a table, and writes the rows to `target/bench/*.json`.
 //!
-//! `ONLY=revocation,users,scim,journal,etcd` measures some of them. `FSYNC=1` makes etcd durable on disk (its default here is not to wait for the disk).
+//! `ONLY=revocation,users,scim,journal,etcd` measures some of them. `ONLY=scale` (`make bench-scale`) measures a large cluster, and is not among the others. `FSYNC=1` makes etcd durable on disk (its default here is not to wait for the disk).
 
 mod bare;
 #[path = "../tests/it/cluster.rs"]
@@ -23,6 +23,7 @@ mod provider;
 mod queue;
 mod report;
 mod revocation;
+mod scale;
 mod scim;
 #[path = "../tests/it/system.rs"]
 mod system;
@@ -35,6 +36,15 @@ use crate::install::Install;
 use crate::report::Report;
 use crate::system::{System, until};
 
+/// The controller's own defaults, and not the short delays of the tests.
+const DEFAULTS: [&str; 5] = [
+    "--lease-duration=15s",
+    "--renew-deadline=10s",
+    "--retry-period=2s",
+    "--garbage-delay=60s",
+    "--proof-interval=30s",
+];
+
 #[tokio::main]
 async fn main() {
     let begun = Instant::now();
@@ -42,21 +52,18 @@ async fn main() {
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|o| o == name);
     let report = Report::begin();
     programs(); // the first time this builds, and says so
+    if only == "scale" {
+        report.write("scale", scale::measure().await);
+        report.end(begun.elapsed());
+        return;
+    }
     let cluster = Cluster::own_with(&[("KEEP", "")]);
     let install = Install {
         crds: true,
         ..Install::new("rolecall")
     };
     let system = System::with(&cluster, install).await;
-    // Its own defaults, and not the short delays of the tests.
-    let defaults = [
-        "--lease-duration=15s",
-        "--renew-deadline=10s",
-        "--retry-period=2s",
-        "--garbage-delay=60s",
-        "--proof-interval=30s",
-    ];
-    let controller = system.controller_with(&defaults, None);
+    let controller = system.controller_with(&DEFAULTS, None);
     let gateway = system.gateway().await;
     if wanted("revocation") {
         report.write("revocation", revocation::measure(&system, &gateway).await);

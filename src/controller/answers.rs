@@ -36,6 +36,7 @@ impl Engine {
             Done::Write(done) => self.written(done),
             Done::Granting(done) => return self.granting_done(done),
             Done::Place(done) => self.placed(done),
+            Done::Seen(done) => self.looked(done),
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
             Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),
@@ -85,11 +86,22 @@ impl Engine {
         let mut again = true;
         match answer {
             Answer::Written(object) => {
+                let found = Observed::of(&object);
+                let gone = found.as_ref().is_some_and(|found| self.sightings.is_gone(&found.uid));
+                if let Some(found) = found.as_ref().filter(|_| !gone) {
+                    self.sighted(&full, &key, found);
+                }
                 self.world.bindings.put(full.clone(), (*object).clone());
-                self.note(&full, Observed::of(&object));
+                self.note(&full, found);
                 self.went_well(&key, purpose, false);
+                // written, and deleted by somebody before the answer was read
+                if gone {
+                    self.world.bindings.remove(&full);
+                    self.note(&full, None);
+                }
             }
             Answer::Gone => {
+                self.sightings.shown(&full);
                 self.world.bindings.remove(&full);
                 self.by_name.remove(&full);
                 self.observed.remove(&key);
@@ -102,6 +114,11 @@ impl Engine {
             }
             Answer::Other(object) => {
                 let found = Observed::of(&object);
+                let gone = found.as_ref().is_some_and(|found| self.sightings.is_gone(&found.uid));
+                let found = found.filter(|_| !gone);
+                if let Some(found) = &found {
+                    self.sighted(&full, &key, found);
+                }
                 let ours = found.as_ref().is_some_and(|f| is_known(f, &key, &self.installation));
                 let grants = matches!(purpose, Purpose::Grant(_));
                 let landed = grants && found.as_ref().and_then(|f| f.op.as_deref()) == Some(sent.as_str());
@@ -109,7 +126,7 @@ impl Engine {
                 if ours && landed {
                     self.went_well(&key, purpose, false);
                 } else {
-                    if !ours {
+                    if !ours && !gone {
                         let refusal = conflict(&key, &self.id_of(&key));
                         self.fails(&key, Failure { refusal, human: true });
                         self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);

@@ -119,7 +119,8 @@ impl Writer {
         }
     }
 
-    async fn look(&self, write: &Write) -> Answer {
+    /// What a GET shows under the name of a write.
+    pub async fn look(&self, write: &Write) -> Answer {
         match self
             .send::<Value>(Method::GET, &item(&write.namespace, &write.name), &Value::Null)
             .await

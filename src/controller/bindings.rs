@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::apply::{Answer, Verb, Write};
 use super::engine::Engine;
+use super::observe::newer;
 use super::work::Unsettled;
 use crate::access::binding::Observed;
 use crate::access::key::BindingKey;
@@ -21,6 +22,7 @@ impl Engine {
     /// Bindings with our labels came, changed or went.
     pub(super) fn bindings_changed(&mut self, names: &[String]) {
         for name in names {
+            self.sightings.shown(name);
             let observed = self.world.bindings.get(name).and_then(Observed::of);
             self.note(name, observed);
         }
@@ -136,9 +138,4 @@ impl Engine {
             self.queue.add(intent.key.clone());
         }
     }
-}
-
-/// resourceVersions are compared only for one object, where they are numbers that grow (KEP-5504); anything else counts as newer.
-fn newer(had: &str, found: &str) -> bool {
-    matches!((had.parse::<u64>(), found.parse::<u64>()), (Ok(had), Ok(found)) if had > found)
 }

@@ -21,6 +21,7 @@ use super::owner::Owner;
 use super::places::{PlaceDone, Places};
 use super::queue::Queue;
 use super::recorder::Recorder;
+use super::sightings::{SeenDone, Sightings};
 use super::status::{Pacer, Target as StatusTarget};
 use super::work::{Granting, Unsettled, WriteDone};
 use super::world::{Change, World, place, slim};
@@ -87,6 +88,8 @@ pub enum Done {
     Granting(super::work::GrantingDone),
     /// The making or labelling of a namespace.
     Place(PlaceDone),
+    /// A look at a binding that the watch does not show.
+    Seen(SeenDone),
     /// A status.
     Status(StatusTarget, Result<serde_json::Value, String>),
     /// Whether we still lead, and which revocations were refused before that was asked.
@@ -145,6 +148,7 @@ pub struct Engine {
     pub(super) crds: HashMap<&'static str, String>,
     pub(super) validity: Validity,
     pub(super) places: Places,
+    pub(super) sightings: Sightings,
     pub(super) access_lost: Option<Loss>,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
@@ -238,6 +242,7 @@ pub async fn run(
         crds: HashMap::new(),
         validity,
         places: Places::default(),
+        sightings: Sightings::default(),
         access_lost,
         checking: false,
         lease_asked: false,
@@ -392,6 +397,7 @@ impl Engine {
                 self.look_at_deletions();
                 self.look_at_approvals();
                 self.look_at_places(true);
+                self.look_at_unseen();
                 self.spending.forget(Timestamp::now());
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
@@ -424,6 +430,9 @@ impl Engine {
     }
 
     fn take(&mut self, change: Change) {
+        if self.is_late(&change) {
+            return;
+        }
         match feed(&mut self.world, change) {
             Touched::Sources(keys) => self.sources_changed(&keys),
             Touched::Mappings(keys) => {

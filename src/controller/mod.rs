@@ -23,6 +23,7 @@ pub mod owner;
 mod places;
 pub mod queue;
 pub mod recorder;
+mod sightings;
 pub mod start;
 pub mod status;
 pub mod stopgap;

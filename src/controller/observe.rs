@@ -10,6 +10,8 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use crate::ops::pace::Pace;
+
 /// The objects of one kind as last seen, by `namespace/name`, or `name` where there is no namespace.
 #[derive(Clone, Debug)]
 pub struct Kept<V> {
@@ -93,6 +95,23 @@ impl<V: PartialEq> Kept<V> {
     }
 }
 
+impl<V: PartialEq + Resource> Kept<V> {
+    /// Takes in what the answer to a write of ours shows, unless the watch showed something newer, or that the object is gone. Whether anything differs.
+    pub fn answered(&mut self, key: String, value: V) -> bool {
+        let Some(shown) = self.items.get(&key) else { return false };
+        let version = |of: &V| of.meta().resource_version.clone().unwrap_or_default();
+        if shown.meta().uid != value.meta().uid || newer(&version(shown), &version(&value)) {
+            return false;
+        }
+        !self.put(key, value).is_empty()
+    }
+}
+
+/// resourceVersions are compared only for one object, where they are numbers that grow (KEP-5504); anything else counts as newer.
+pub fn newer(had: &str, found: &str) -> bool {
+    matches!((had.parse::<u64>(), found.parse::<u64>()), (Ok(had), Ok(found)) if had > found)
+}
+
 /// `namespace/name`, or `name`.
 pub fn key_of<K: Resource>(object: &K) -> String {
     match object.namespace() {
@@ -101,13 +120,13 @@ pub fn key_of<K: Resource>(object: &K) -> String {
     }
 }
 
-/// Watches one kind for ever and sends every event. A watch that fails starts anew, with back-off; what was seen stays.
+/// Watches one kind for ever and sends every event. A watch that fails starts anew, within a second or two; what was seen stays.
 pub async fn watch<K, C>(api: Api<K>, config: Config, wrap: fn(Event<K>) -> C, send: mpsc::Sender<C>)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     C: Send,
 {
-    let mut events = watcher::watcher(api, config).default_backoff().boxed();
+    let mut events = watcher::watcher(api, config).backoff(Pace::new()).boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -116,6 +135,49 @@ where
                 }
             }
             Err(error) => tracing::debug!(%error, "a watch ended; it starts anew"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::rbac::v1::RoleBinding;
+    use serde_json::json;
+
+    use super::*;
+
+    fn binding(uid: &str, version: &str, name: &str) -> RoleBinding {
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        let object = json!({"metadata": {"namespace": "a", "name": "b", "uid": uid, "resourceVersion": version}, "roleRef": role});
+        serde_json::from_value(object).expect("a binding")
+    }
+
+    /// What an answer shows is news only of an object that is there still, and was not shown newer.
+    #[test]
+    fn an_answer_is_no_newer_than_the_watch_by_being_read_later() {
+        for (shown, answer, news) in [
+            (Some(("1", "10", "x")), ("1", "11", "y"), true),
+            (Some(("1", "10", "x")), ("1", "10", "x"), false),
+            (Some(("1", "12", "x")), ("1", "11", "y"), false),
+            (Some(("2", "12", "x")), ("1", "11", "y"), false),
+            (None, ("1", "11", "y"), false),
+        ] {
+            let mut kept: Kept<RoleBinding> = Kept::default();
+            if let Some((uid, version, role)) = shown {
+                kept.feed(Event::Apply(binding(uid, version, role)), |object| object);
+            }
+            let (uid, version, role) = answer;
+            assert_eq!(
+                kept.answered("a/b".to_owned(), binding(uid, version, role)),
+                news,
+                "{shown:?} {answer:?}"
+            );
+            let now = kept.get("a/b").map(|object| object.role_ref.name.as_str());
+            assert_eq!(now, if news { Some(role) } else { shown.map(|(.., role)| role) });
+            // the watch tells the same, in vain: whoever read the answer has to act on it
+            if news {
+                assert!(kept.feed(Event::Apply(binding(uid, version, role)), |object| object).is_empty());
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::engine::{Done, Engine};
-use super::world::Place;
 use crate::access::creation::Made;
 use crate::access::desired::SourceState;
 use crate::access::gate::Column;
@@ -42,7 +41,7 @@ pub struct Places {
 pub struct PlaceDone {
     name: String,
     asked_by: Option<MappingKey>,
-    answer: Result<Box<Namespace>, (u16, String)>,
+    answer: Result<(), (u16, String)>,
 }
 
 impl Engine {
@@ -203,12 +202,11 @@ impl Engine {
         let owner = asked_by.as_ref().and_then(|key| self.owners.get_mut(key));
         let was_failing = owner.is_some_and(|owner| owner.unmade.remove(&name).is_some());
         match answer {
-            Ok(namespace) => {
+            // It is there, and a watch shows it, or shows in a moment that it is gone again.
+            Ok(()) => {
                 tracing::info!(name, "made or labelled a namespace");
-                self.world.namespaces.put(name.clone(), place_of(&namespace));
-                self.namespaces_changed(&[name]);
+                self.places.later.insert(name, Instant::now() + AGAIN);
             }
-            // it is there: a watch shows it
             Err((409, _)) => drop(self.places.later.insert(name, Instant::now() + AGAIN)),
             Err((code, message)) => {
                 tracing::warn!(name, code, message, "a namespace cannot be made or labelled");
@@ -227,14 +225,7 @@ impl Engine {
     }
 }
 
-fn place_of(namespace: &Namespace) -> Place {
-    Place {
-        terminating: namespace.metadata.deletion_timestamp.is_some(),
-        labels: namespace.metadata.labels.clone().unwrap_or_default(),
-    }
-}
-
-async fn send(client: &Client, name: &str, method: Method, body: &Value) -> Result<Box<Namespace>, (u16, String)> {
+async fn send(client: &Client, name: &str, method: Method, body: &Value) -> Result<(), (u16, String)> {
     let wrong = |error: String| (0, error);
     let (path, kind) = match method {
         Method::POST => ("/api/v1/namespaces?fieldValidation=Strict".to_owned(), "application/json"),
@@ -247,7 +238,7 @@ async fn send(client: &Client, name: &str, method: Method, body: &Value) -> Resu
     let bytes = serde_json::to_vec(body).map_err(|error| wrong(error.to_string()))?;
     let request = request.body(bytes).map_err(|error| wrong(error.to_string()))?;
     match client.request::<Namespace>(request).await {
-        Ok(namespace) => Ok(Box::new(namespace)),
+        Ok(_) => Ok(()),
         Err(Error::Api(status)) => Err((status.code, status.message)),
         Err(error) => Err(wrong(error.to_string())),
     }

@@ -13,15 +13,16 @@ use super::engine::{Done, Engine};
 use super::evaluate::first;
 use super::owner::Owner;
 use super::status::{Target, Told, Wanted, tell, worth_telling, write};
+use super::world::slim;
 use crate::access::desired::SourceState;
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::ledger::On;
 use crate::access::policy::Refusal;
 use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, next_change, source_status};
+use crate::api::ScimSource;
 use crate::api::conditions;
 use crate::api::mapping::{MappingStatus, Mode, RoleKind};
 use crate::api::source::{JournalRef, ScimSourceStatus};
-use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource};
 
 /// Of very many people a part is enough to say that some are refused.
 const PEOPLE_CHECKED: usize = 2_000;
@@ -109,16 +110,25 @@ impl Engine {
         self.pacer.ended(target);
         let wait = match result {
             Ok(object) => {
-                // Our own answer is seen before the watch tells it, or the next comparison would write again.
+                // Our own answer is seen before the watch tells it, or the next comparison would write again. It may be the first to show another spec, which
+                // the watch then tells in vain; and it may show what the watch knows to be over.
                 let read = match target.plural {
-                    "scimsources" => serde_json::from_value::<ScimSource>(object)
-                        .map(|o| self.world.sources.put(target.name.clone(), super::world::slim(o))),
-                    "rolemappings" => {
+                    "scimsources" => serde_json::from_value(object).map(|o| {
+                        if self.world.sources.answered(target.name.clone(), slim(o)) {
+                            self.sources_changed(std::slice::from_ref(&target.name));
+                        }
+                    }),
+                    "rolemappings" => serde_json::from_value(object).map(|o| {
                         let key = format!("{}/{}", target.namespace, target.name);
-                        serde_json::from_value::<RoleMapping>(object).map(|o| self.world.mappings.put(key, super::world::slim(o)))
-                    }
-                    _ => serde_json::from_value::<ClusterRoleMapping>(object)
-                        .map(|o| self.world.cluster_mappings.put(target.name.clone(), super::world::slim(o))),
+                        if self.world.mappings.answered(key, slim(o)) {
+                            self.mapping_changed(&MappingKey::role_mapping(&target.namespace, &target.name));
+                        }
+                    }),
+                    _ => serde_json::from_value(object).map(|o| {
+                        if self.world.cluster_mappings.answered(target.name.clone(), slim(o)) {
+                            self.mapping_changed(&MappingKey::cluster_role_mapping(&target.name));
+                        }
+                    }),
                 };
                 if let Err(error) = read {
                     tracing::debug!(%error, "the answer to a status is no object");

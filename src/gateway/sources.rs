@@ -23,6 +23,7 @@ use crate::api::source::JournalRef;
 use crate::api::{ScimSource, ScimSourceSpec};
 use crate::directory::FailingToken;
 use crate::ops::fetch::Fetcher;
+use crate::ops::pace::Pace;
 use crate::scim::schema::Extensions;
 
 /// A Secret that is missing is looked for again so soon: it is often applied right after its source.
@@ -87,7 +88,7 @@ impl Watch {
     /// For ever.
     pub(super) async fn run(mut self) {
         let api: Api<DeserializeGuard<ScimSource>> = Api::all(self.client.clone());
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = watcher(api, watcher::Config::default()).backoff(Pace::new());
         let mut events = std::pin::pin!(events);
         let mut next = Instant::now() + self.every;
         loop {

@@ -61,7 +61,7 @@ pub(super) async fn run<S: State>(shared: Arc<Shared<S>>) {
             pause = Duration::from_millis(100);
         } else {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(every).min(Duration::from_secs(5));
+            pause = (pause * 2).min(every).min(Duration::from_secs(1));
         }
         if shared.alive().is_ok()
             && let Err(error) = shared.prove(false).await

@@ -4,6 +4,7 @@ pub mod client;
 pub mod fetch;
 pub mod lease;
 pub mod metrics;
+pub mod pace;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, root};
+use crate::install::Install;
 use crate::system::{System, until};
 
 /// The files, by the number of their need.
@@ -21,7 +22,8 @@ fn files() -> BTreeMap<usize, Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_file_of_the_cookbook_grants_what_it_says() {
-    let system = System::install(Cluster::shared(), "cookbook").await;
+    let install = Install::new("cookbook").value(r#"accessPolicy.clusterWideRoles=["view"]"#);
+    let system = System::with(Cluster::shared(), install).await;
     let _controller = system.controller();
     let gateway = system.gateway().await;
     for (place, labels) in [
@@ -34,7 +36,12 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
     let okta = system.source(&gateway.url, "cookbook-okta").await;
     let entra = system.source(&gateway.url, "cookbook-entra").await;
     system
-        .merge("scimsource", None, "cookbook-okta", &json!({"mappableAttributes": ["userType"]}))
+        .merge(
+            "scimsource",
+            None,
+            "cookbook-okta",
+            &json!({"mappableAttributes": ["userType"], "subject": {"group": "'okta:' + group.displayName"}}),
+        )
         .expect_ok();
     let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     let person = async |name: &str, kind: &str, department: &str| {
@@ -56,17 +63,20 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
     okta.group("Payments", &[&ada, &bob, &cy]).await;
     okta.group("k8s-all", &[&dee]).await;
     okta.group("Auditors", &[&dee]).await;
+    okta.group("k8s-payments-edit", &[&ada]).await;
+    okta.group("k8s-shared-view", &[&bob]).await;
+    okta.group("new-fresh", &[&cy]).await;
     let group = json!({"displayName": "Any name", "externalId": "8aa1a0c0-c4c3-4bc0-b4a5-2ef676900159", "members": [{"value": eli}]});
     entra.send("POST", "/Groups", Some(group), &[201]).await;
     entra.group("Payments Partners", &[&eli]).await;
 
     // need -> namespace/role of each person
-    let expected: [&[&str]; 13] = [
+    let expected: [&[&str]; 18] = [
         &["payments/view:ada,bob,cy"],
         &["payments/edit:eli"],
         &["payments/edit:ada,bob,cy", "payments-test/edit:ada,bob,cy"],
         &["payments/edit:ada,bob,cy", "shared/view:ada,bob,cy"],
-        &["shared/view:dee"],
+        &["shared/view:ada,bob,dee"],
         &["payments/edit:ada"],
         &["payments/view:ada"],
         &["payments/view:dee", "shared/view:dee"],
@@ -75,9 +85,14 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
         &[],
         &["payments/view:ada"],
         &["payments/view:ada,bob,cy"],
+        &["payments/edit:ada", "shared/view:bob"],
+        &[],
+        &["fresh/edit:cy"],
+        &["(cluster)/view:dee"],
+        &["payments/view:okta:Payments"],
     ];
     let files = files();
-    assert_eq!(files.keys().copied().collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+    assert_eq!(files.keys().copied().collect::<Vec<_>>(), (1..=18).collect::<Vec<_>>());
     for (number, mut object) in files {
         // As the document has it, but for the names: other tests share the cluster.
         let own = |name: &str| json!(format!("cookbook-{name}"));
@@ -96,6 +111,9 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
         for grant in object["spec"]["grants"].as_array_mut().expect("grants") {
             if let Some(names) = grant.pointer_mut("/namespaces/names").and_then(Value::as_array_mut) {
                 names.iter_mut().for_each(|name| *name = own(name.as_str().expect("a name")));
+            }
+            if let Some(expression) = grant.pointer_mut("/namespaces/expression") {
+                *expression = json!(format!("'cookbook-' + {}", expression.as_str().expect("an expression")));
             }
         }
         let object = system.mapping(&kind, namespace.as_deref(), &name, object["spec"].clone());
@@ -129,7 +147,7 @@ fn granted(system: &System<'_>, mapping: &str) -> BTreeSet<String> {
         .cluster
         .kubectl(&[
             "get",
-            "rolebindings",
+            "rolebindings,clusterrolebindings",
             "-A",
             "-l",
             "app.kubernetes.io/managed-by=rolecall",
@@ -142,7 +160,10 @@ fn granted(system: &System<'_>, mapping: &str) -> BTreeSet<String> {
     let ours = |one: &&Value| one["metadata"]["annotations"]["rolecall.dev/mapping"] == mapping;
     for one in all["items"].as_array().into_iter().flatten().filter(ours) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let place = text(&one["metadata"]["namespace"]).replacen("cookbook-", "", 1);
+        let place = match one["kind"].as_str() {
+            Some("ClusterRoleBinding") => "(cluster)".to_owned(),
+            _ => text(&one["metadata"]["namespace"]).replacen("cookbook-", "", 1),
+        };
         let people = one["subjects"].as_array().into_iter().flatten();
         let short = people.map(|subject| {
             text(&subject["name"])

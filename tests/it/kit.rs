@@ -240,6 +240,11 @@ impl State for Blind {
 
 /// Writes users straight into the directory journal, as a gateway would, into a source that has none yet; their ids, `user-<n>@corp.example`.
 pub async fn seed(system: &System<'_>, source: &str, count: u32) -> Vec<String> {
+    seed_groups(system, source, "", 0, count).await.0
+}
+
+/// The same with groups: `<prefix><i>` has the `size`-th part of the users, in their order. The ids of both.
+pub async fn seed_groups(system: &System<'_>, source: &str, prefix: &str, groups: u32, users: u32) -> (Vec<String>, Vec<String>) {
     let uid = ["get", "scimsource", source, "-o", "jsonpath={.metadata.uid}"];
     let uid = system.cluster.kubectl(&uid).expect_ok();
     let client = system.installed.gateway(system.cluster).await;
@@ -247,33 +252,42 @@ pub async fn seed(system: &System<'_>, source: &str, count: u32) -> Vec<String> 
     let mut options = Options::new("gateway/seed");
     options.deadline = Duration::from_secs(60);
     let journal = Journal::open(store, Blind, options).await.expect("the directory journal");
-    let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
-    let mut n = 0;
-    for chunk in ids.chunks(20_000) {
+    let ids: Vec<Uuid> = (0..users + groups).map(|_| Uuid::new_v4()).collect();
+    let each = users.checked_div(groups).unwrap_or_default();
+    let created = |(n, id): (u32, &Uuid)| {
+        let (kind, attributes, members) = match n.checked_sub(users) {
+            None => {
+                let user = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": format!("user-{n}@corp.example"), "active": true});
+                (Kind::User, user, Vec::new())
+            }
+            Some(i) => {
+                let group = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": format!("{prefix}{i}")});
+                (Kind::Group, group, (i * each..(i + 1) * each).collect())
+            }
+        };
+        Event::Created {
+            source: source.to_owned(),
+            kind,
+            id: *id,
+            n,
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+            members,
+            request: String::new(),
+        }
+    };
+    let created: Vec<Event> = (0..).zip(&ids).map(created).collect();
+    for chunk in created.chunks(20_000) {
         let mut events = vec![Event::SourceSeen {
             source: source.to_owned(),
             uid: uid.clone(),
         }];
-        for id in chunk {
-            let attributes = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": format!("user-{n}@corp.example"), "active": true});
-            let Value::Object(attributes) = attributes else {
-                unreachable!("an object")
-            };
-            events.push(Event::Created {
-                source: source.to_owned(),
-                kind: Kind::User,
-                id: *id,
-                n,
-                attributes,
-                members: Vec::new(),
-                request: String::new(),
-            });
-            n += 1;
-        }
+        events.extend(chunk.iter().cloned());
         journal
             .submit(move |_: &Blind, _: &Stamp| Verdict::Append(events.clone(), ()))
             .await
             .expect("durable");
     }
-    ids.iter().map(Uuid::to_string).collect()
+    let mut ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    let groups = ids.split_off(users as usize);
+    (ids, groups)
 }

@@ -50,6 +50,11 @@ impl Process {
         &self.log
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A signal by name, such as `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
