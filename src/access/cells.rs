@@ -256,7 +256,8 @@ impl Cells {
     pub fn update(&mut self, basis: &Basis<'_>, source: &str, affected: &RoaringBitmap) -> BTreeSet<BindingKey> {
         let mut keys = BTreeSet::new();
         // whose groups these users are in now; who was in a group is among its people still
-        let above = basis.directory.source(source).filter(|_| affected.len() <= FEW).map(|source| {
+        let asked = affected.len() <= FEW && self.0.keys().any(|(whose, _)| *whose != Whose::Everyone);
+        let above = basis.directory.source(source).filter(|_| asked).map(|source| {
             let mut above = RoaringBitmap::new();
             affected.iter().for_each(|n| above |= source.ancestors(n));
             above

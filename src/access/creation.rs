@@ -84,7 +84,7 @@ impl Creation {
     }
 
     /// What is made for a group; the refusal of the first label that its expression yields wrongly.
-    pub fn yields(&self, i: usize, source: &str, variables: &[(&str, &Map<String, Value>)]) -> Result<Made, Refusal> {
+    pub fn yields(&self, i: usize, source: &str, variables: &[(&str, &Map<String, Value>)], fuel: &mut usize) -> Result<Made, Refusal> {
         let mut made = self.made();
         made.source = Some(source.into());
         for (key, expression) in &self.expressions {
@@ -95,7 +95,7 @@ impl Creation {
                 )
             };
             let value = expression
-                .yields(variables)
+                .yields(variables, fuel)
                 .map_err(|error| wrong(format!("yields nothing: {error}")))?;
             if !is_value(&value) {
                 return Err(wrong("yields what is no value of a label".to_owned()));

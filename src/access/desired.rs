@@ -19,6 +19,9 @@ use super::why::{Cause, GroupRef, Why};
 use crate::api::mapping::RoleRef;
 use crate::directory::{Directory, Source};
 
+/// In so many namespaces, at most, is looked for what replaces something in the whole cluster.
+const INSTEAD_MAX: usize = 64;
+
 /// How far what a source says can be acted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceState {
@@ -179,11 +182,13 @@ impl<'a> View<'a> {
             Owner::Live(live) => Some(live),
             Owner::Frozen(_) | Owner::Ended(_) => None,
         };
-        // what is granted in the whole cluster is granted there, too
-        let places = [namespace, ""].into_iter().take(if namespace.is_empty() { 1 } else { 2 });
-        let places = places.filter(|namespace| self.is_there(namespace));
+        // What is granted in the whole cluster is granted there, too; and whoever loses it there may have got it in each namespace instead.
+        let instead = live.filter(|live| namespace.is_empty() && live.targets.pairs.len() <= INSTEAD_MAX);
+        let instead = instead.into_iter().flat_map(|live| live.targets.pairs.keys().map(String::as_str));
+        let places: BTreeSet<&str> = [namespace, ""].into_iter().chain(instead).collect();
+        let places: Vec<&str> = places.into_iter().filter(|namespace| self.is_there(namespace)).collect();
         live.into_iter().flat_map(move |live| {
-            places.clone().flat_map(move |namespace| {
+            places.clone().into_iter().flat_map(move |namespace| {
                 let cells = live.cells_in(namespace).filter(move |(_, cell)| cell.kind == kind);
                 let theirs = cells.filter(|(_, cell)| cell.people.get(person).is_some());
                 theirs.map(move |(role, cell)| BindingKey {

@@ -214,6 +214,8 @@ impl Judge<'_, '_> {
             let name = subject.name_of(self.key.prefix.kind());
             let recorded = name.and_then(|name| self.view.ledger.grantee(&plan.id, name));
             let wanted = name.and_then(|name| self.desired.people.get(name));
+            // through a group that nobody approved nobody keeps what they would lose without it
+            let wanted = wanted.filter(|wanted| !self.is_new(wanted) || recorded.is_none_or(|recorded| self.still_through(recorded)));
             match (recorded, wanted) {
                 (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
                 (None, Some(wanted)) if !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
@@ -286,27 +288,6 @@ impl Judge<'_, '_> {
         }
     }
 
-    /// Whether the group through which somebody is meant waits for an approval.
-    fn waits(&self, wanted: &Grantee) -> bool {
-        let group = (wanted.source.as_str().into(), wanted.via);
-        let waits = matches!(self.view.owner, Owner::Live(live) if live.selected.waiting.contains(&group));
-        waits && !self.is_held_here(wanted)
-    }
-
-    /// Whether the person holds this role here already, in another part or under another name: then nobody gains anything.
-    fn is_held_here(&self, wanted: &Grantee) -> bool {
-        let (ledger, key) = (self.view.ledger, self.key);
-        if !ledger.holders_of_mapping(&key.owner).contains(&wanted.user) {
-            return false;
-        }
-        let here = ledger.in_namespace(&key.namespace);
-        let mut here = here.filter(|other| other.owner == key.owner && other.role == key.role);
-        here.any(|other| {
-            let binding = ledger.binding(&BindingId::of(&other, &self.view.installation.class));
-            binding.is_some_and(|binding| binding.subjects.values().any(|held| held.is_person(wanted)))
-        })
-    }
-
     fn foreign(&self, subject: SubjectRef) -> Option<Removal> {
         // of a mapping that cannot be read it is not known what is to be
         if matches!(self.view.owner, Owner::Frozen(_)) {
@@ -366,6 +347,12 @@ impl Judge<'_, '_> {
         let person = PersonKey::new(&held.source.as_str().into(), held.n, &held.user);
         let cell = live.cell(&self.key.namespace, &self.key.role, held.kind);
         let now = cell.and_then(|cell| cell.people.get(&person));
+        let group = now.map(|now| (person.source.clone(), now.via));
+        if group.is_some_and(|group| live.selected.waiting.contains(&group)) && !self.still_through(held) {
+            let source = view.directory.source(&held.source);
+            let event = source.map(|source| left(source, held.n, held.via, &[])).unwrap_or_default();
+            return with(Class::Other, Cause::LeftGroups(event));
+        }
         let username = view.names(held.kind).effective(&held.source, held.n);
         let cause = match now {
             Some(now) => self.why_not_here(held, person.hash, *now.username == held.username, taken),

@@ -156,6 +156,14 @@ impl Mapping {
         !self.expired && !self.grants.iter().all(GrantRule::is_by_group)
     }
 
+    /// What it grants to all its groups alike, for people.
+    pub fn text_for_everyone(&self) -> String {
+        let rules = self.grants.iter().filter(|rule| !rule.is_by_group());
+        let roles = rules.flat_map(|rule| rule.role.all().into_iter().map(move |role| (role, rule.place.text())));
+        let text = roles.map(|(role, place)| format!("{}/{} {place}", role.kind.as_str(), role.name));
+        text.collect::<Vec<_>>().join(", ")
+    }
+
     /// Every role that it can grant, in the order of its spec.
     pub fn roles(&self) -> Vec<RoleRef> {
         self.grants.iter().flat_map(|rule| rule.role.all()).collect()

@@ -28,7 +28,8 @@ impl Pattern {
         }
         // as a whole, alternatives too: ^a|b$ means no name that only begins with a
         let whole = RegexBuilder::new(&format!(r"\A(?:{text})\z"))
-            .size_limit(1 << 18)
+            // it is run over every group of a source
+            .size_limit(1 << 16)
             .dfa_size_limit(1 << 20)
             .nest_limit(32)
             .build()

@@ -13,7 +13,7 @@ impl Judge<'_, '_> {
         if !self.view.allows(held.kind, username) {
             return Replacement::None;
         }
-        let (mut here, mut elsewhere, mut pending) = (false, false, false);
+        let (mut here, mut elsewhere, mut pending, mut alike) = (false, false, false, false);
         for place in self.view.places(&self.key.namespace, held.kind, person) {
             let stands = self.stands(&place, held.kind, person, username);
             if place == *self.key && !stands {
@@ -22,15 +22,18 @@ impl Judge<'_, '_> {
             }
             elsewhere = true;
             pending |= !stands;
+            // what is granted elsewhere keeps nobody waiting, but only what is as good is no loss
+            alike |= place.namespace == self.key.namespace || (place.namespace.is_empty() && place.role == self.key.role);
         }
         if !here && !elsewhere {
             (elsewhere, pending) = self.other_kind(held, person);
+            alike = elsewhere;
         }
         match (here, elsewhere) {
             (true, _) => Replacement::Here,
             (false, true) => Replacement::Elsewhere {
                 pending: pending && self.patient,
-                stands: !pending,
+                stands: !pending && alike,
             },
             (false, false) => Replacement::None,
         }
@@ -60,6 +63,9 @@ impl Judge<'_, '_> {
         };
         let (mut elsewhere, mut pending) = (false, false);
         for (role, cell) in live.cells_in(&self.key.namespace).filter(|(_, cell)| cell.kind == kind) {
+            if !cell.people.has_any(&held.source, &concerned) {
+                continue;
+            }
             let theirs = cell
                 .people
                 .iter()

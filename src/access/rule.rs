@@ -6,6 +6,7 @@ use super::creation::Creation;
 use super::expression::{Expression, Variable};
 use super::mapping::each_once;
 use super::policy::Refusal;
+use super::yields::is_label;
 use crate::api::mapping::{GrantedRole, Namespaces, RoleKind, RoleRef};
 use crate::api::selector::Selector;
 
@@ -52,6 +53,23 @@ pub enum Place {
     Yielded(Expression),
     /// In the whole cluster.
     Everywhere,
+}
+
+impl Place {
+    /// Where, for people.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Own => "in the mapping's namespace".to_owned(),
+            Self::Names(names) => {
+                let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+                let more = if names.len() > shown.len() { " and others" } else { "" };
+                format!("in {}{more}", shown.join(" and "))
+            }
+            Self::Labels(_) => "in the selected namespaces".to_owned(),
+            Self::Yielded(_) => "in its own namespace".to_owned(),
+            Self::Everywhere => "in the whole cluster".to_owned(),
+        }
+    }
 }
 
 impl GrantRule {
@@ -135,6 +153,11 @@ impl Role {
 
 fn place(i: usize, namespaces: &Namespaces, captures: &[String]) -> Result<Place, Refusal> {
     let field = format!("spec.grants[{i}].namespaces");
+    if let Some(name) = namespaces.names.iter().flatten().find(|name| !is_label(name)) {
+        let message =
+            format!("{field}.names: {name:?} is no name of a namespace: at most 63 lower case letters, digits and '-' (RFC 1123)");
+        return Err(Refusal::new("InvalidSpec", message));
+    }
     match (&namespaces.names, &namespaces.selector, &namespaces.expression, namespaces.all) {
         (Some(names), None, None, false) => Ok(Place::Names(names.iter().cloned().collect())),
         (None, Some(selector), None, false) => Ok(Place::Labels(selector.clone())),

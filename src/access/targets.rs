@@ -218,7 +218,8 @@ pub fn targets(mapping: &Mapping, selected: &Selected, yields: &Yields, namespac
         {
             here.iter().for_each(|namespace| found.everyone(namespace, role));
         }
-        if let (Some(create), Ok(())) = (&rule.create, makes(rule)) {
+        let grants = rule.role.all().iter().any(|role| allowed(role, &rule.place).is_ok());
+        if let (Some(create), Ok(()), true) = (&rule.create, makes(rule), grants) {
             let made = || create.made();
             for namespace in &here {
                 targets.made.entry(namespace.clone()).or_insert_with(made);
@@ -241,7 +242,9 @@ pub fn targets(mapping: &Mapping, selected: &Selected, yields: &Yields, namespac
                 Some(namespace) => match open(namespace) {
                     Ok(()) => {
                         found.group(namespace, &grant.role, n);
-                        if let Some(made) = grant.made.as_ref().filter(|_| makes(rule).is_ok()) {
+                        // for a group that waits for an approval nothing is done
+                        let waits = selected.waiting.contains(group);
+                        if let Some(made) = grant.made.as_ref().filter(|_| !waits && makes(rule).is_ok()) {
                             targets.made.entry(namespace.clone()).or_insert_with(|| made.clone());
                         }
                     }

@@ -15,6 +15,9 @@ use super::select::{Group, Selected};
 use crate::api::mapping::RoleRef;
 use crate::directory::{Directory, Resource};
 
+/// What all evaluations of one look at a mapping may use together: a few hundred for each of 10,000 groups, and some seconds at worst. For what comes after
+/// that nothing is yielded.
+const FUEL: usize = 1 << 23;
 /// How much of a text that a provider chose is shown in a message, in characters.
 const SHOWN: usize = 64;
 
@@ -41,15 +44,14 @@ pub struct Yield {
 }
 
 impl Yield {
-    /// What the group is granted, for people and to compare: `ClusterRole/edit in team-a`, each once, sorted. Where a rule says the place itself, the role alone.
-    pub fn text(&self) -> String {
+    /// What the group is granted by expressions, for people and to compare: `ClusterRole/edit in team-a`, each once, sorted.
+    pub fn text(&self, mapping: &Mapping) -> String {
         let of = |grant: &Yielded| {
-            let place = grant
-                .namespace
-                .as_ref()
-                .map(|namespace| format!(" in {namespace}"))
-                .unwrap_or_default();
-            format!("{}/{}{place}", grant.role.kind.as_str(), grant.role.name)
+            let place = match &grant.namespace {
+                Some(namespace) => format!("in {namespace}"),
+                None => mapping.grants.get(grant.rule).map(|rule| rule.place.text()).unwrap_or_default(),
+            };
+            format!("{}/{} {place}", grant.role.kind.as_str(), grant.role.name)
         };
         let all: BTreeSet<String> = self.grants.iter().map(of).collect();
         all.into_iter().collect::<Vec<_>>().join(", ")
@@ -79,7 +81,7 @@ impl Known {
 impl Yields {
     /// What the selected groups yield; evaluates only what it does not know.
     pub fn of(&self, mapping: &Mapping, selected: &Selected, directory: &Directory) -> Self {
-        let mut by_group = BTreeMap::new();
+        let (mut by_group, mut fuel) = (BTreeMap::new(), FUEL);
         if !mapping.is_by_group() {
             return Self { by_group };
         }
@@ -92,7 +94,7 @@ impl Yields {
                 id: resource.id,
                 name: resource.name.clone(),
                 external_id: resource.external_id.clone(),
-                yields: Arc::new(yields(mapping, &group.0, resource)),
+                yields: Arc::new(yields(mapping, &group.0, resource, &mut fuel)),
             });
             by_group.insert(group.clone(), known);
         }
@@ -106,7 +108,7 @@ impl Yields {
 }
 
 /// What a group yields by those rules of the mapping that depend on it.
-fn yields(mapping: &Mapping, name: &str, group: &Resource) -> Yield {
+fn yields(mapping: &Mapping, name: &str, group: &Resource, fuel: &mut usize) -> Yield {
     let mut seen = Map::new();
     seen.insert("id".to_owned(), group.id.to_string().into());
     seen.insert("displayName".to_owned(), (*group.name).into());
@@ -121,10 +123,10 @@ fn yields(mapping: &Mapping, name: &str, group: &Resource) -> Yield {
     let variables: [(&str, &Map<String, Value>); 3] = [("group", &seen), ("match", &captured), ("source", &source)];
     let mut found = Yield::default();
     for (i, rule) in mapping.grants.iter().enumerate().filter(|(_, rule)| rule.is_by_group()) {
-        match yielded(i, rule, &variables) {
+        match yielded(i, rule, &variables, fuel) {
             Ok(mut yielded) => {
                 if let (Some(_), Some(create)) = (&yielded.namespace, &rule.create) {
-                    match create.yields(i, name, &variables) {
+                    match create.yields(i, name, &variables, fuel) {
                         Ok(made) => yielded.made = Some(made),
                         Err(refusal) => found.refusals.push(refusal),
                     }
@@ -137,9 +139,9 @@ fn yields(mapping: &Mapping, name: &str, group: &Resource) -> Yield {
     found
 }
 
-fn yielded(i: usize, rule: &GrantRule, variables: &[(&str, &Map<String, Value>)]) -> Result<Yielded, Refusal> {
-    let text = |expression: &Expression, what: &str| {
-        expression.yields(variables).map_err(|error| {
+fn yielded(i: usize, rule: &GrantRule, variables: &[(&str, &Map<String, Value>)], fuel: &mut usize) -> Result<Yielded, Refusal> {
+    let mut text = |expression: &Expression, what: &str| {
+        expression.yields(variables, fuel).map_err(|error| {
             Refusal::new(
                 "NothingYielded",
                 format!("spec.grants[{i}]: the expression for the {what}: {error}"),

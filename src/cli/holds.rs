@@ -57,8 +57,10 @@ pub struct GroupView {
     pub name: String,
     /// Its id.
     pub id: Uuid,
-    /// What the mapping's expressions yield for it; empty: what the mapping grants to all its groups.
+    /// What the mapping's expressions yield for it.
     pub yields: String,
+    /// What the mapping grants to all its groups, and so to this one.
+    pub all: String,
 }
 
 /// What a name means: `ScimSource/<name>`, `ClusterRoleMapping/<name>`, `RoleMapping/<name>` in that namespace, or `RoleMapping/<namespace>/<name>`.
@@ -131,6 +133,7 @@ pub fn holds(world: &World, asked: &[On]) -> Result<Holds, String> {
                     name: waiting.name.to_string(),
                     id,
                     yields: waiting.yields.to_string(),
+                    all: waiting.all.to_string(),
                 });
             }
         }

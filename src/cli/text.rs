@@ -116,11 +116,10 @@ pub fn holds(holds: &Holds) -> String {
     }
     for group in &holds.groups {
         let since = group.since.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let yields = if group.yields.is_empty() {
-            "what the mapping grants"
-        } else {
-            &group.yields
-        };
+        let parts = [group.yields.as_str(), group.all.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty());
+        let yields = parts.collect::<Vec<_>>().join(", ");
         say(0, &group.mapping.to_string());
         say(2, &format!("+  group {:?} ({}) of source {}", group.name, group.id, group.source));
         say(5, &format!("its members get {yields}  (record {}, since {since})", group.record));

@@ -87,18 +87,12 @@ impl Engine {
         match answer {
             Answer::Written(object) => {
                 let found = Observed::of(&object);
-                let gone = found.as_ref().is_some_and(|found| self.sightings.is_gone(&found.uid));
-                if let Some(found) = found.as_ref().filter(|_| !gone) {
+                if let Some(found) = &found {
                     self.sighted(&full, &key, found);
                 }
                 self.world.bindings.put(full.clone(), (*object).clone());
                 self.note(&full, found);
                 self.went_well(&key, purpose, false);
-                // written, and deleted by somebody before the answer was read
-                if gone {
-                    self.world.bindings.remove(&full);
-                    self.note(&full, None);
-                }
             }
             Answer::Gone => {
                 self.sightings.shown(&full);
@@ -114,8 +108,12 @@ impl Engine {
             }
             Answer::Other(object) => {
                 let found = Observed::of(&object);
-                let gone = found.as_ref().is_some_and(|found| self.sightings.is_gone(&found.uid));
-                let found = found.filter(|_| !gone);
+                // The watch told that it is gone: perhaps after this was read. It is believed the next time, when it was read later.
+                if found.as_ref().is_some_and(|found| self.sightings.returns(&found.uid)) {
+                    self.void(purpose);
+                    self.queue.retry(key, Instant::now());
+                    return;
+                }
                 if let Some(found) = &found {
                     self.sighted(&full, &key, found);
                 }
@@ -126,7 +124,7 @@ impl Engine {
                 if ours && landed {
                     self.went_well(&key, purpose, false);
                 } else {
-                    if !ours && !gone {
+                    if !ours {
                         let refusal = conflict(&key, &self.id_of(&key));
                         self.fails(&key, Failure { refusal, human: true });
                         self.queue.add_at(key.clone(), Instant::now() + REFUSED_AGAIN);
@@ -260,7 +258,7 @@ impl Engine {
 
     /// Whoever waited for what this mapping grants in this namespace waits no more: it is there, or will not be.
     fn wake_waiting(&mut self, key: &BindingKey) {
-        let here = |w: &&BindingKey| w.owner == key.owner && w.namespace == key.namespace;
+        let here = |w: &&BindingKey| w.owner == key.owner && (w.namespace == key.namespace || key.namespace.is_empty());
         self.waiting.keys().filter(here).for_each(|w| self.queue.add(w.clone()));
     }
 

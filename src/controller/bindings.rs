@@ -24,6 +24,9 @@ impl Engine {
         for name in names {
             self.sightings.shown(name);
             let observed = self.world.bindings.get(name).and_then(Observed::of);
+            if let Some(observed) = &observed {
+                self.sightings.returns(&observed.uid);
+            }
             self.note(name, observed);
         }
     }

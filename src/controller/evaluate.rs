@@ -14,7 +14,7 @@ use crate::access::desired::SourceState;
 use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Event as Record};
 use crate::access::mapping::Mapping;
-use crate::access::newcomers::{newcomers, unrecorded};
+use crate::access::newcomers::{in_records, newcomers, unrecorded};
 use crate::access::people::affected;
 use crate::access::policy::Refusal;
 use crate::access::select::{Selected, select};
@@ -186,15 +186,20 @@ impl Engine {
     fn waiting(&mut self, mapping: &Mapping, selected: Selected, yields: &Yields) -> Selected {
         let ledger = self.access.snapshot();
         let waiting = newcomers(mapping, &selected, yields, &self.seen.state, &ledger.state);
-        let (come, gone) = unrecorded(mapping, &waiting, &ledger.state);
-        let key = || mapping.key.clone();
-        if !come.is_empty() {
-            let (mapping, groups) = (key(), come);
-            self.recorder.now(Record::GroupsHeld { mapping, groups });
-        }
-        if !gone.is_empty() && mapping.sources.iter().all(|source| self.source_state(source) == SourceState::Live) {
-            let (mapping, groups) = (key(), gone);
-            self.recorder.now(Record::GroupsFreed { mapping, groups });
+        // what is not durable yet is not in the ledger: until it is, nothing more is recorded
+        if !self.meeting.contains(&mapping.key) {
+            let (come, mut gone) = unrecorded(mapping, &waiting, &ledger.state);
+            gone.retain(|group| self.source_state(&group.source) != SourceState::Frozen);
+            if !come.is_empty() || !gone.is_empty() {
+                self.meeting.insert(mapping.key.clone());
+            }
+            let key = || mapping.key.clone();
+            for groups in in_records(come) {
+                self.recorder.now(Record::GroupsHeld { mapping: key(), groups });
+            }
+            for groups in in_records(gone) {
+                self.recorder.now(Record::GroupsFreed { mapping: key(), groups });
+            }
         }
         selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect())
     }

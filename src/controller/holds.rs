@@ -58,6 +58,11 @@ impl Engine {
 
     /// What was recorded is looked at once more, and told.
     pub(super) fn holds_recorded(&mut self) {
+        if !self.meeting.is_empty() && self.recorder.is_idle() {
+            let meeting = std::mem::take(&mut self.meeting);
+            meeting.iter().for_each(|key| self.reselect(key));
+            self.statuses_soon();
+        }
         if !self.holding.is_empty() && self.recorder.is_idle() {
             let holding = std::mem::take(&mut self.holding);
             holding.into_iter().for_each(|key| self.queue.add(key));

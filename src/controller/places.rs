@@ -1,6 +1,6 @@
 //! Namespaces: those that mappings ask for are made, those of ours that nothing maps any more are labelled so. Rolecall never deletes one. Which are asked for is in `access::targets`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::access::desired::SourceState;
 use crate::access::gate::Column;
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::mapping::Mapping;
+use crate::access::names::has_our_labels;
 use crate::access::policy::Refusal;
 use crate::access::status::Failure;
 use crate::access::targets::{NamespaceInfo, covers_otherwise};
@@ -23,8 +24,11 @@ use crate::api::names;
 
 /// How many namespaces are made or labelled at once.
 const AT_ONCE: usize = 16;
-/// When what was refused is tried again.
+/// How long the watch may take to show what was done.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// When what did not come about is tried again, and when what was refused.
 const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN_REFUSED: Duration = Duration::from_secs(120);
 
 /// The namespaces that are being made or labelled.
 #[derive(Default)]
@@ -158,13 +162,15 @@ impl Engine {
     fn to_label(&self) -> Vec<(String, bool)> {
         // of a mapping that cannot be read nobody knows what it maps
         let unread = self.owners.values().any(|owner| owner.mapping.is_none() && !owner.ended);
-        let ours = |labels: &BTreeMap<String, String>| {
-            labels.get(names::MANAGED_BY).is_some_and(|value| value == names::MANAGED_BY_VALUE)
-                && labels.get(names::CLASS).map(String::as_str).unwrap_or_default() == self.args.class
-        };
+        let ours = |labels: &BTreeMap<String, String>| labels.contains_key(names::CLASS) && has_our_labels(labels, &self.installation);
+        let covered: HashSet<&str> = self
+            .owners
+            .values()
+            .flat_map(|owner| owner.targets.pairs.keys().map(String::as_str))
+            .collect();
         let mine = self.namespaces.values().filter(|ns| !ns.terminating && ours(&ns.labels));
         mine.filter_map(|ns| {
-            let unused = !self.owners.values().any(|owner| owner.targets.pairs.contains_key(&ns.name));
+            let unused = !covered.contains(ns.name.as_str());
             let differs = unused != ns.labels.contains_key(names::UNUSED);
             let known = !unused || (!unread && self.places.settled);
             (differs && known && self.is_free(&ns.name)).then(|| (ns.name.clone(), unused))
@@ -205,15 +211,16 @@ impl Engine {
             // It is there, and a watch shows it, or shows in a moment that it is gone again.
             Ok(()) => {
                 tracing::info!(name, "made or labelled a namespace");
-                self.places.later.insert(name, Instant::now() + AGAIN);
+                self.places.later.insert(name, Instant::now() + SHOWN_WITHIN);
             }
             Err((409, _)) => drop(self.places.later.insert(name, Instant::now() + AGAIN)),
             Err((code, message)) => {
                 tracing::warn!(name, code, message, "a namespace cannot be made or labelled");
-                self.places.later.insert(name.clone(), Instant::now() + AGAIN);
+                let human = code == 403 || code == 422;
+                let again = if human { AGAIN_REFUSED } else { AGAIN };
+                self.places.later.insert(name.clone(), Instant::now() + again);
                 let refusal = Refusal::new("NamespaceNotMade", format!("the namespace {name:?} cannot be made: {message}"));
                 if let Some(owner) = asked_by.as_ref().and_then(|key| self.owners.get_mut(key)) {
-                    let human = code == 403 || code == 422;
                     owner.unmade.insert(name, Failure { refusal, human });
                 }
                 self.statuses_soon();

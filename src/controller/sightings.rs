@@ -1,4 +1,6 @@
 //! Answers that come late: what the answer to a write shows may be gone by the time it is read, and the watch may have told so already, or never tell. Nothing is written here.
+//!
+//! The watch tells of an object that lost its labels what it tells of one that is gone: so what it told is a reason to look again, and no proof.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use super::observe::{key_of, newer};
 use super::world::Change;
 use crate::access::binding::Observed;
 use crate::access::key::BindingKey;
+use crate::access::names::has_our_labels;
 
 /// How many objects are remembered as gone: many more than there are writes in flight.
 const GONE_MAX: usize = 8_192;
@@ -39,7 +42,7 @@ pub struct SeenDone {
 }
 
 impl Sightings {
-    /// The watch told that the object is gone. A UID never comes back.
+    /// The watch told that the object is gone.
     pub fn went(&mut self, uid: String) {
         if self.gone.insert(uid.clone()) {
             self.order.push_back(uid);
@@ -51,9 +54,9 @@ impl Sightings {
         }
     }
 
-    /// Whether the object is known to be gone.
-    pub fn is_gone(&self, uid: &str) -> bool {
-        self.gone.contains(uid)
+    /// Somebody shows the object. Whether the watch had told that it is gone.
+    pub fn returns(&mut self, uid: &str) -> bool {
+        self.gone.remove(uid)
     }
 
     /// The watch told something of the binding.
@@ -80,8 +83,14 @@ impl Engine {
     pub(super) fn sighted(&mut self, full: &str, key: &BindingKey, found: &Observed) {
         let shown = self.world.bindings.get(full).and_then(Observed::of);
         let seen = shown.is_some_and(|shown| shown.uid == found.uid && !newer(&found.resource_version, &shown.resource_version));
-        if !seen {
-            let at = Instant::now() + SHOWN_WITHIN;
+        // one without our labels no watch of ours ever shows
+        if !seen && has_our_labels(&found.labels, &self.installation) {
+            let soon = if self.sightings.returns(&found.uid) {
+                Duration::ZERO
+            } else {
+                SHOWN_WITHIN
+            };
+            let at = Instant::now() + soon;
             self.sightings.unseen.insert(full.to_owned(), (key.clone(), at));
         }
     }
@@ -124,7 +133,7 @@ impl Engine {
                 self.world.bindings.remove(&full);
                 self.note(&full, None);
             }
-            Answer::Other(object) if object.metadata.uid.as_deref().is_some_and(|uid| !self.sightings.is_gone(uid)) => {
+            Answer::Other(object) => {
                 self.note(&full, Observed::of(&object));
                 self.world.bindings.put(full, *object);
             }

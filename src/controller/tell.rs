@@ -238,7 +238,7 @@ impl Engine {
             invalid: self.sources.get(name).and_then(|s| s.as_ref().err()),
             push: &object.spec.push,
             source: self.seen.state.source(name),
-            conflicts: self.usernames.conflicts(name),
+            conflicts: self.usernames.conflicts(name) + self.group_names.conflicts(name),
             nameless: self.usernames.nameless(name),
             reasons: &self.usernames.reasons(name),
             waiting: ledger.state.tally(&On::Source(name.to_owned())),
@@ -257,7 +257,9 @@ impl Engine {
     fn mapping_status(&self, key: &MappingKey, (suspend, mode): (bool, Mode), old: &MappingStatus) -> Option<MappingStatus> {
         let owner = self.owners.get(key)?;
         let mut failures: Vec<Failure> = owner.failing.values().cloned().collect();
-        failures.extend(owner.unmade.values().cloned());
+        let wanted = |name: &String| owner.targets.made.contains_key(name) && !self.namespaces.contains_key(name);
+        let unmade = owner.unmade.iter().filter(|(name, _)| wanted(name));
+        failures.extend(unmade.map(|(_, failure)| failure.clone()));
         failures.extend(self.missing_role(owner));
         let names: Vec<String> = owner.mapping.iter().flat_map(|m| &m.sources).map(ToString::to_string).collect();
         let missing: Vec<String> = names

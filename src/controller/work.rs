@@ -10,7 +10,7 @@ use super::apply::{Answer, Verb, Write};
 use super::engine::{Done, Engine};
 use crate::access::binding::{Observed, SubjectRef};
 use crate::access::desired::{Owner as OwnerView, Sources, View, is_there};
-use crate::access::diff::{Plan, Removal, diff};
+use crate::access::diff::{Class, Plan, Removal, diff};
 use crate::access::gate::{Circumstances, Gated, Hold, Op, deletion_instead, gate};
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Event as Record, reasons, settled};
@@ -100,15 +100,25 @@ impl Engine {
 
     /// Compares.
     fn plan(&self, key: &BindingKey) -> Plan {
-        let owner = self.owners.get(&key.owner);
-        // What replaces it was refused or is held: then nobody waits for it.
-        let hopeless = owner.is_some_and(|o| {
+        let patient = self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
+        let look = |patient| self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient));
+        let plan = look(patient);
+        let replaced = plan.removals.iter().any(|removal| removal.class == Class::Replaced);
+        if patient && replaced && self.is_hopeless(key) {
+            look(false)
+        } else {
+            plan
+        }
+    }
+
+    /// Whether what would replace something here was refused or is held: then nobody waits for it.
+    fn is_hopeless(&self, key: &BindingKey) -> bool {
+        let here = |k: &BindingKey| (k.namespace == key.namespace || k.namespace.is_empty()) && k != key;
+        self.owners.get(&key.owner).is_some_and(|o| {
             // who would go and is held is no reason to wait for nobody
             let held = o.held.iter().filter(|(_, held)| held.adds > 0).map(|(k, _)| k);
-            o.failing.keys().chain(held).any(|k| k.namespace == key.namespace && k != key)
-        });
-        let patient = !hopeless && self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
-        self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient))
+            o.failing.keys().chain(held).any(here)
+        })
     }
 
     /// Compares, and lets the gate decide.
@@ -190,6 +200,12 @@ impl Engine {
                 resource_version,
                 removals,
             } => match self.kept_name(&key) {
+                // Kubernetes refuses to let it shrink: it goes, and its name is made to stand again
+                Some(_) if !observed.subjects.is_empty() && self.must_delete.contains(&key) => {
+                    self.tombstones.remove(&key);
+                    self.unsettled.insert(key.clone(), Unsettled::Post);
+                    self.send(key, Verb::Delete { uid, resource_version }, Purpose::Remove(removals));
+                }
                 None => self.send(key, Verb::Delete { uid, resource_version }, Purpose::Remove(removals)),
                 Some(_) if !observed.subjects.is_empty() => {
                     let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &[], Some(&observed));

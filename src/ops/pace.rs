@@ -1,12 +1,18 @@
 //! How fast a watch that failed starts anew. What is watched is the caller's business.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::utils::Backoff;
 
 /// How long a failed watch waits before it starts anew: kube's own back-off grows to 30 s, and for so long a mapping that was edited would go on as it was.
-pub struct Pace(ExponentialBackoff);
+pub struct Pace {
+    inner: ExponentialBackoff,
+    failed: Option<Instant>,
+}
+
+/// Without a failure for so long, it begins anew.
+const CALM: Duration = Duration::from_secs(10);
 
 impl Default for Pace {
     fn default() -> Self {
@@ -17,9 +23,12 @@ impl Default for Pace {
 impl Pace {
     /// From the beginning.
     pub fn new() -> Self {
-        let pace = ExponentialBuilder::new().with_min_delay(Duration::from_millis(100));
-        let pace = pace.with_max_delay(Duration::from_secs(1)).with_jitter().without_max_times();
-        Self(pace.build())
+        let pace = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200));
+        let pace = pace.with_max_delay(Duration::from_secs(2)).with_jitter().without_max_times();
+        Self {
+            inner: pace.build(),
+            failed: None,
+        }
     }
 }
 
@@ -27,12 +36,15 @@ impl Iterator for Pace {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        self.0.next()
+        if self.failed.is_some_and(|failed| failed.elapsed() > CALM) {
+            *self = Self::new();
+        }
+        self.failed = Some(Instant::now());
+        self.inner.next()
     }
 }
 
 impl Backoff for Pace {
-    fn reset(&mut self) {
-        *self = Self::new();
-    }
+    /// Not by anything that went well: the first step of a list does, each time, also when the list never comes to its end.
+    fn reset(&mut self) {}
 }

@@ -313,3 +313,47 @@ async fn whoever_asks_for_a_look_is_answered() {
     }
     assert!(system.may("oidc:ada@corp.example", "list", place).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_that_is_taken_off_and_put_back_costs_nobody_a_revocation() {
+    let system = System::install(Cluster::shared(), "unlabelled").await;
+    let _controller = system.controller();
+    let gateway = system.gateway().await;
+    let place = "unlabelled-a";
+    system.namespace(place, json!({})).await;
+    let okta = system.source(&gateway.url, "unlabelled-okta").await;
+    let [ada, bob, cy] = [
+        okta.user("ada@corp.example").await,
+        okta.user("bob@corp.example").await,
+        okta.user("cy@corp.example").await,
+    ];
+    let group = okta.group("devs", &[&ada, &bob]).await;
+    let spec = json!({"sources": ["unlabelled-okta"], "groups": {"names": ["devs"]}, "grants": [
+        {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"names": [place]}},
+    ]});
+    system.apply(&system.mapping("ClusterRoleMapping", None, "unlabelled", spec));
+    system.until_may("oidc:bob@corp.example", "list", place, true).await;
+    system
+        .until_condition("clusterrolemapping", None, "unlabelled", "Ready", "True", "Succeeded")
+        .await;
+    let label = |value: &str| {
+        let all = ["label", "rolebinding", "-n", place, "--all", "--overwrite", value];
+        system.cluster.kubectl(&all).expect_ok();
+    };
+    // To a watch of labels it is gone. It stands in the way, is not ours any more, and is told.
+    label("app.kubernetes.io/managed-by-");
+    system
+        .until_condition("clusterrolemapping", None, "unlabelled", "Ready", "False", "ForeignBinding")
+        .await;
+    label("app.kubernetes.io/managed-by=rolecall");
+    okta.add(&group, &cy).await;
+    system.until_may("oidc:cy@corp.example", "list", place, true).await;
+    okta.remove(&group, &bob).await;
+    system.until_may("oidc:bob@corp.example", "list", place, false).await;
+    okta.remove(&group, &cy).await;
+    system.until_may("oidc:cy@corp.example", "list", place, false).await;
+    assert!(system.may("oidc:ada@corp.example", "list", place).await);
+    system
+        .until_condition("clusterrolemapping", None, "unlabelled", "Ready", "True", "Succeeded")
+        .await;
+}

@@ -12,7 +12,7 @@ use super::value::Value;
 /// What one evaluation over a user may use: steps and bytes together. A usual one takes some 50; the worst take some 10 ms.
 pub(super) const FUEL: usize = 1 << 18;
 /// The same over a group, of which there may be many for one mapping, and whose input is small.
-pub(super) const FUEL_SMALL: usize = 1 << 14;
+pub(super) const FUEL_SMALL: usize = 1 << 13;
 
 /// What is left.
 pub(super) struct Fuel(usize);
@@ -57,12 +57,14 @@ struct Scope<'a, 's> {
     outer: Option<&'s Scope<'a, 's>>,
 }
 
-/// Evaluates the tree over the values of its variables.
-pub(super) fn run<'a>(root: &Node, variables: &[(&str, &'a Map<String, Json>)], fuel: usize) -> Result<Value<'a>, NoName> {
-    bind(root, variables, None, &mut Fuel(fuel)).map_err(|fault| match fault {
+/// Evaluates the tree over the values of its variables; and what is left of the fuel.
+pub(super) fn run<'a>(root: &Node, variables: &[(&str, &'a Map<String, Json>)], fuel: usize) -> (Result<Value<'a>, NoName>, usize) {
+    let mut left = Fuel(fuel);
+    let value = bind(root, variables, None, &mut left).map_err(|fault| match fault {
         Fault::Spent => NoName::TooMuchWork,
         Fault::Failed(message) => NoName::Failed(message.to_string()),
-    })
+    });
+    (value, left.0)
 }
 
 fn bind<'a>(root: &Node, left: &[(&str, &'a Map<String, Json>)], outer: Option<&Scope<'a, '_>>, fuel: &mut Fuel) -> Outcome<'a> {

@@ -113,12 +113,16 @@ impl Expression {
     }
 
     fn run(&self, user: &Map<String, Json>) -> Result<String, NoName> {
-        Self::text_of(eval::run(&self.root, &[(self.variable, user)], eval::FUEL)?)
+        Self::text_of(eval::run(&self.root, &[(self.variable, user)], eval::FUEL).0?)
     }
 
-    /// What the expression yields for these values of its variables, which are small: bounded to a sixteenth of what one over a user may cost.
-    pub fn yields(&self, variables: &[(&str, &Map<String, Json>)]) -> Result<String, NoName> {
-        Self::text_of(eval::run(&self.root, variables, eval::FUEL_SMALL)?)
+    /// What the expression yields for these values of its variables, which are small: bounded to a small part of what one over a user may cost, and to
+    /// what is left of `fuel`, of which it takes what it used.
+    pub fn yields(&self, variables: &[(&str, &Map<String, Json>)], fuel: &mut usize) -> Result<String, NoName> {
+        let given = eval::FUEL_SMALL.min(*fuel);
+        let (value, left) = eval::run(&self.root, variables, given);
+        *fuel -= given - left.min(given);
+        Self::text_of(value?)
     }
 
     fn text_of(value: value::Value<'_>) -> Result<String, NoName> {

@@ -23,6 +23,9 @@ pub struct Newcomer {
     pub name: String,
     /// What the mapping yields for it, as text.
     pub yields: String,
+    /// What the mapping grants to all its groups besides, as text: shown, and no reason to wait again when it changes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub all: String,
 }
 
 /// Since when a group waits.
@@ -36,6 +39,8 @@ pub struct Waiting {
     pub name: Arc<str>,
     /// What it would yield.
     pub yields: Arc<str>,
+    /// What it would be granted besides, as all groups of the mapping.
+    pub all: Arc<str>,
 }
 
 /// What is known of one group of one mapping.
@@ -64,6 +69,7 @@ impl Groups {
             since,
             name: group.name.as_str().into(),
             yields: group.yields.as_str().into(),
+            all: group.all.as_str().into(),
         });
         change
     }

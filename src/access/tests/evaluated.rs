@@ -10,7 +10,7 @@ use crate::access::expression::Expression;
 use crate::access::ledger::Event;
 use crate::access::mapping::Mapping;
 use crate::access::names;
-use crate::access::newcomers::{newcomers, unrecorded};
+use crate::access::newcomers::{in_records, newcomers, unrecorded};
 use crate::access::people::affected;
 use crate::access::rule::Role;
 use crate::access::select::{Selected, select};
@@ -93,14 +93,13 @@ impl World {
         let (come, gone) = unrecorded(&self.mapping, &waiting, &self.ledger);
         let mapping = self.mapping.key.clone();
         self.access_index += 1;
-        if !come.is_empty() {
-            self.record(Event::GroupsHeld {
-                mapping: mapping.clone(),
-                groups: come,
-            });
+        for groups in in_records(come) {
+            let mapping = mapping.clone();
+            self.record(Event::GroupsHeld { mapping, groups });
         }
-        if !gone.is_empty() {
-            self.record(Event::GroupsFreed { mapping, groups: gone });
+        for groups in in_records(gone) {
+            let mapping = mapping.clone();
+            self.record(Event::GroupsFreed { mapping, groups });
         }
         selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect())
     }

@@ -12,6 +12,7 @@ mod members;
 mod names;
 mod newcomers;
 mod people;
+mod places;
 mod policy;
 mod random;
 mod select;

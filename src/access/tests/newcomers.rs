@@ -216,3 +216,71 @@ fn the_records_survive_their_journal() {
         (0, 0)
     );
 }
+
+#[test]
+fn who_leaves_an_approved_group_does_not_keep_it_through_one_that_nobody_approved() {
+    let mut world = World::new(mapping("Approve"));
+    let [ada, bob] = ["ada", "bob"].map(|name| world.user("okta", name));
+    let role = json!({"kind": "ClusterRole", "name": "view"});
+    let spec = json!({"sources": ["okta"], "groups": {"pattern": "^k8s-.*$", "newGroups": "Approve"}, "grants": [{"roleRef": role, "namespaces": {"names": ["team-a"]}}]});
+    world.edit(cluster_role_mapping("teams", spec));
+    let approved = world.group("okta", "k8s-a", &[ada, bob]);
+    world.run();
+    approve(&mut world);
+    world.group("okta", "k8s-b", &[ada]);
+    world.run();
+    assert_eq!(world.short(), ["team-a/view:ada", "team-a/view:bob"]);
+    world.change("okta", approved, json!({}), &[], &[ada]);
+    world.evaluate();
+    let gone: Vec<_> = world.keys().into_iter().flat_map(|key| world.plan(&key).removals).collect();
+    assert_eq!(gone.iter().map(|removal| removal.why.label()).collect::<Vec<_>>(), ["LeftGroups"]);
+    world.patient = false;
+    world.run();
+    assert_eq!(world.short(), ["team-a/view:bob"]);
+    world.at_rest();
+}
+
+#[test]
+fn what_is_approved_is_shown_whole_and_a_waiting_group_makes_no_namespace() {
+    let role = json!({"kind": "ClusterRole", "expression": "match.role", "oneOf": ["view", "edit"]});
+    let groups = json!({"pattern": "^k8s-(?<team>[a-z]+)-(?<role>view|edit)$", "newGroups": "Approve"});
+    let grants = json!([
+        {"roleRef": role, "namespaces": {"expression": "'new-' + match.team", "create": {}}},
+        {"roleRef": role, "namespaces": {"names": ["team-a"]}},
+        {"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"all": true}},
+    ]);
+    let mut world = World::new(cluster_role_mapping(
+        "teams",
+        json!({"sources": ["okta"], "groups": groups, "grants": grants}),
+    ));
+    world.group("okta", "k8s-x-edit", &[]);
+    world.run();
+    let shown: Vec<String> = world
+        .ledger
+        .waiting_groups(&world.mapping.key)
+        .map(|(_, _, waiting)| format!("{} / {}", waiting.yields, waiting.all))
+        .collect();
+    assert_eq!(
+        shown,
+        ["ClusterRole/edit in new-x, ClusterRole/edit in team-a / ClusterRole/view in the whole cluster"]
+    );
+    assert_eq!(world.now().0.made.len(), 0);
+    approve(&mut world);
+    assert_eq!(world.now().0.made.len(), 1);
+}
+
+#[test]
+fn ten_thousand_groups_wait_in_records_that_fit() {
+    let mut world = World::new(mapping("Approve"));
+    for i in 0..10_000 {
+        let letters: String = format!("{i:05}").bytes().map(|b| char::from(b - b'0' + b'a')).collect();
+        world.group("okta", &format!("k8s-{letters}-edit"), &[]);
+    }
+    // one that is called as long as a provider can
+    world.group("okta", &format!("k8s-{}-edit", "a".repeat(300_000)), &[]);
+    world.evaluate();
+    let records = world.journal.iter().filter(|event| matches!(event, Event::GroupsHeld { .. }));
+    let sizes: Vec<usize> = records.map(|event| serde_json::to_string(event).expect("JSON").len()).collect();
+    assert!(sizes.len() > 5 && sizes.iter().all(|size| *size < 200_000), "{sizes:?}");
+    assert_eq!(waiting(&world).len(), 10_000);
+}

@@ -13,9 +13,9 @@ use crate::access::targets::targets;
 use crate::access::yields::{Yields, is_label};
 use crate::api::mapping::{ClusterRoleMapping, RoleMapping};
 
-const TEAMS: &str = "^k8s-(?<team>[a-z0-9-]+)-(?<role>view|edit|admin)$";
+pub const TEAMS: &str = "^k8s-(?<team>[a-z0-9-]+)-(?<role>view|edit|admin)$";
 
-fn role() -> Value {
+pub fn role() -> Value {
     json!({"kind": "ClusterRole", "expression": "match.role", "oneOf": ["view", "edit"]})
 }
 
@@ -27,7 +27,7 @@ fn teams() -> Mapping {
     )
 }
 
-fn compiled(spec: Value) -> Result<Mapping, Refusal> {
+pub fn compiled(spec: Value) -> Result<Mapping, Refusal> {
     let object = json!({"apiVersion": "rolecall.dev/v1alpha1", "kind": "ClusterRoleMapping", "metadata": {"name": "teams"}, "spec": spec});
     let object: ClusterRoleMapping = serde_json::from_value(object).expect("a ClusterRoleMapping");
     Mapping::of_cluster_role_mapping(&object)
@@ -305,151 +305,18 @@ fn a_group_that_is_renamed_takes_its_members_along_without_a_gap() {
 }
 
 #[test]
-fn the_whole_cluster_is_granted_only_by_its_own_list() {
-    let wide = |role: Value| {
-        let mapping = compiled(
-            json!({"sources": ["okta"], "groups": {"pattern": TEAMS}, "grants": [{"roleRef": role, "namespaces": {"all": true}}]}),
-        );
-        let mapping = mapping.expect("compiles");
-        let mut world = World::new(mapping);
-        let ada = world.user("okta", "ada");
-        world.group("okta", "k8s-a-view", &[ada]);
-        world.group("okta", "k8s-a-edit", &[ada]);
-        world.run();
-        let (targets, _) = world.now();
-        let places: Vec<String> = world.access().into_iter().map(|(ns, role, _)| format!("{ns}:{role}")).collect();
-        (
-            places,
-            targets.refusals.first().map(|refusal| refusal.message.clone()).unwrap_or_default(),
-        )
-    };
-    let (places, refusal) = wide(json!({"kind": "ClusterRole", "name": "view"}));
-    assert_eq!((places, refusal.as_str()), (vec![":view".to_owned()], ""));
-    // edit may be granted in namespaces, and in these only
-    let (places, refusal) = wide(json!({"kind": "ClusterRole", "name": "edit"}));
-    assert_eq!(places, [""; 0]);
-    assert_eq!(
-        refusal,
-        "\"edit\" is not in accessPolicy.clusterWideRoles (Helm value); allowed: view"
-    );
-    let (places, refusal) = wide(role());
-    assert_eq!(places, [":view"]);
-    assert!(refusal.contains("\"edit\" is not in accessPolicy.clusterWideRoles"), "{refusal}");
-    let role = json!({"kind": "Role", "name": "deployer"});
-    let refused =
-        compiled(json!({"sources": ["okta"], "groups": {"pattern": TEAMS}, "grants": [{"roleRef": role, "namespaces": {"all": true}}]}));
-    assert!(
-        refused
-            .expect_err("refused")
-            .message
-            .contains("only a ClusterRole can be granted in the whole cluster")
-    );
-}
-
-#[test]
-fn namespaces_are_made_as_the_mapping_says_and_the_policy_allows() {
-    let made = |place: Value, names: &[&str]| {
-        let grants = json!([{"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": place}]);
-        let mapping = compiled(json!({"sources": ["okta"], "groups": {"pattern": TEAMS}, "grants": grants}))?;
-        let mut world = World::new(mapping.clone());
-        for name in names {
-            world.group("okta", name, &[]);
-        }
-        world.evaluate();
-        let (targets, _) = world.now();
-        let shown: Vec<String> = targets
-            .made
-            .iter()
-            .map(|(name, made)| format!("{name} {:?}", made.labels))
-            .collect();
-        let refusals = targets.refusals.iter().chain(targets.refused.values());
-        Ok::<_, Refusal>((shown, refusals.map(|refusal| refusal.reason).collect::<Vec<_>>()))
-    };
-    let by_team = |create: Value| json!({"expression": "'team-' + match.team", "create": create});
-    let groups = ["k8s-a-view", "k8s-a-edit", "k8s-new-view"];
-    for (place, groups, shown, refused) in [
-        (
-            by_team(json!({"labels": {"a": "b"}, "labelExpressions": {"corp.example/team": "match.team"}})),
-            &groups[..],
-            &[
-                r#"team-a {"a": "b", "corp.example/team": "a"}"#,
-                r#"team-new {"a": "b", "corp.example/team": "new"}"#,
-            ][..],
-            &[][..],
-        ),
-        (
-            json!({"names": ["x", "kube-y"], "create": {}}),
-            &[],
-            &["x {}"],
-            &["NamespaceProtected"],
-        ),
-        (
-            by_team(json!({"labelExpressions": {"name": "group.displayName + '!'"}})),
-            &groups[..1],
-            &[],
-            &["LabelNotValid"],
-        ),
-        (
-            by_team(
-                json!({"labels": {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}}),
-            ),
-            &groups[2..],
-            &[r#"team-new {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}"#],
-            &[],
-        ),
-        (
-            by_team(json!({"labels": {"pod-security.kubernetes.io/enforce": "privileged"}})),
-            &groups,
-            &[],
-            &["LabelNotAllowed"],
-        ),
-        (
-            by_team(json!({"labelExpressions": {"pod-security.kubernetes.io/enforce": "match.team"}})),
-            &groups,
-            &[],
-            &["LabelNotAllowed"],
-        ),
-    ] {
-        let found = made(place.clone(), groups).expect("compiles");
-        assert_eq!(
-            (found.0, found.1),
-            (shown.iter().map(|s| (*s).to_owned()).collect(), refused.to_vec()),
-            "{place}"
-        );
+fn what_is_evaluated_for_one_mapping_has_an_end() {
+    let grants: Vec<Value> = (0..24)
+        .map(|_| json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"expression": "group.displayName.split('').map(a, a + group.displayName).join('')"}}))
+        .collect();
+    let mapping = compiled(json!({"sources": ["okta"], "groups": {"filter": "displayName pr"}, "grants": grants})).expect("compiles");
+    let mut world = World::new(mapping);
+    for i in 0..300 {
+        world.group("okta", &format!("{i}{}", "x".repeat(200)), &[]);
     }
-    for (create, message) in [
-        (
-            json!({"labels": {"rolecall.dev/class": "x"}}),
-            "no label that a namespace may be given",
-        ),
-        (
-            json!({"labels": {"kubernetes.io/metadata.name": "x"}}),
-            "no label that a namespace may be given",
-        ),
-        (
-            json!({"labels": {"app.kubernetes.io/managed-by": "x"}}),
-            "no label that a namespace may be given",
-        ),
-        (json!({"labels": {"a b": "x"}}), "no label that a namespace may be given"),
-        (json!({"labels": {"a": "x y"}}), "no value for the label a"),
-        (
-            json!({"annotations": {"rolecall.dev/approve": "1"}}),
-            "no annotation that a namespace may be given",
-        ),
-        (
-            json!({"labels": {"a": "x"}, "labelExpressions": {"a": "match.team"}}),
-            "is in labels and in labelExpressions",
-        ),
-        (
-            json!({"labelExpressions": {"a": "match.tema"}}),
-            "create.labelExpressions[a] at 1:6: match has no tema",
-        ),
-    ] {
-        let refusal = made(by_team(create.clone()), &[]).expect_err("refused");
-        assert!(refusal.message.contains(message), "{create}: {}", refusal.message);
-    }
-    let refusal = made(json!({"selector": {}, "create": {}}), &[]).expect_err("refused");
-    assert!(refusal.message.contains("it needs names or expression"), "{}", refusal.message);
+    world.evaluate();
+    let (targets, _) = world.now();
+    assert_eq!((targets.pairs.len(), targets.refused.len()), (0, 300));
 }
 
 /// Names as somebody would choose them who may name groups at the provider.
