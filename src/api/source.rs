@@ -70,7 +70,7 @@ pub struct Subject {
     /// CEL over `user` (the SCIM attributes): the username exactly as the API server sees it after login, with the prefix that its OIDC configuration adds, for example `'oidc:' + user.userName`. It must yield a string; whoever yields none is granted nothing.
     #[schemars(length(min = 1, max = 1024))]
     pub username: String,
-    /// CEL over `group` (the SCIM attributes): a group exactly as the login names it, with the prefix that the API server's OIDC configuration adds, for example `'okta:' + group.displayName`. Only for mappings with `subjects: Group` or `Both`, in clusters whose login carries groups.
+    /// CEL over `group` (the SCIM attributes): a group exactly as the login names it, with the prefix that the API server's OIDC configuration adds, for example `'okta:' + group.displayName`. Only for mappings with `subjects: Group` or `Both`, in clusters whose login carries groups. The API server compares names only: a second group of the same name has what this one has, so let it yield an id for a role that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub group: Option<String>,

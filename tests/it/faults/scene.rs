@@ -1,7 +1,7 @@
 //! The installation that all cases share: how it is set up, how changes are made, and whether it has converged and rests.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -329,7 +329,7 @@ impl Scene {
 
     /// Waits until all is as the model wants it, recorded and told, and nothing is written any more. What is not, if that never comes.
     pub async fn rests(&self, within: Duration) -> Result<(), String> {
-        let (tried, why) = (Cell::new(None), RefCell::new(String::new()));
+        let (tried, why) = (RefCell::new(None), RefCell::new(String::new()));
         let (tried, why) = (&tried, &why);
         let rests = until(within, || async move {
             let differs = self.differs(tried).await;
@@ -343,7 +343,7 @@ impl Scene {
 
     /// What is not yet as it should be. `tried` is when the last write had been made when the journal was read and did not agree: it is read again
     /// after the next one.
-    async fn differs(&self, tried: &Cell<Option<Instant>>) -> Option<String> {
+    async fn differs(&self, tried: &RefCell<Option<(Instant, String)>>) -> Option<String> {
         let going = self.going().await;
         let mut all = bindings(&self.system).await;
         all.retain(|binding| is_ours(binding) && !going.contains(&binding.namespace));
@@ -366,8 +366,10 @@ impl Scene {
                 return Some(format!("{name} at {generation:?} is not ready: {status:?}"));
             }
         }
-        if last.is_some() && tried.get() == last {
-            return Some("the access journal says otherwise".to_owned());
+        if let Some((at, said)) = &*tried.borrow()
+            && last == Some(*at)
+        {
+            return Some(said.clone());
         }
         let access = records(&self.system.admin, &self.system.installed.namespace, "access").await;
         let (mut told, mut open) = recorded(&access);
@@ -377,10 +379,23 @@ impl Scene {
         if open.is_empty() && told == stands {
             return None;
         }
-        tried.set(last);
-        Some(format!(
-            "the access journal says otherwise: open intents in {open:?}, {told:?}, and there is {stands:?}"
-        ))
+        let differ = |a: &BTreeMap<_, _>, b: &BTreeMap<_, _>| -> Vec<String> {
+            let other = a.iter().filter(|(at, users)| b.get(*at) != Some(*users));
+            other.map(|one| format!("{one:?}")).collect()
+        };
+        let newest: Vec<String> = access
+            .iter()
+            .rev()
+            .take(24)
+            .map(|r| format!("{}/{} {}", r.index, r.ordinal, r.event))
+            .collect();
+        let said = format!(
+            "the access journal says otherwise: open intents in {open:?}; it has {:?}, and there is {:?}; its newest records: {newest:#?}",
+            differ(&told, &stands),
+            differ(&stands, &told)
+        );
+        tried.replace(last.map(|at| (at, said.clone())));
+        Some(said)
     }
 
     fn newest_writes(&self) -> Vec<String> {
