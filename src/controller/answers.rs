@@ -179,6 +179,15 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(&key.owner) {
             owner.failing.remove(key);
         }
+        // First what came of an earlier write: a grant that is recorded after the removal that followed it would stand in the ledger for ever.
+        match self.unsettled.get(key) {
+            Some(Unsettled::Post) if self.observed.contains_key(key) => {
+                self.tombstones.insert(key.clone());
+                self.settled(key);
+            }
+            Some(Unsettled::Put { .. }) => self.settled(key),
+            _ => {}
+        }
         match purpose {
             Purpose::Remove(removals) => {
                 self.must_delete.remove(key);
@@ -196,14 +205,6 @@ impl Engine {
                 self.wake_waiting(key);
             }
             Purpose::Settle => {}
-        }
-        match self.unsettled.get(key) {
-            Some(Unsettled::Post) if self.observed.contains_key(key) => {
-                self.tombstones.insert(key.clone());
-                self.settled(key);
-            }
-            Some(Unsettled::Put { .. }) => self.settled(key),
-            _ => {}
         }
     }
 
