@@ -161,7 +161,12 @@ impl Engine {
     /// The namespaces of ours whose label does not say whether anything maps them.
     fn to_label(&self) -> Vec<(String, bool)> {
         // of a mapping that cannot be read nobody knows what it maps
-        let unread = self.owners.values().any(|owner| owner.mapping.is_none() && !owner.ended);
+        let ledger = self.access.snapshot();
+        let unread = self.owners.iter().any(|(key, owner)| {
+            // another installation's mappings are none of ours
+            let ours = owner.invalid.is_some() || ledger.state.mapping(key).is_some();
+            owner.mapping.is_none() && !owner.ended && ours
+        });
         let ours = |labels: &BTreeMap<String, String>| labels.contains_key(names::CLASS) && has_our_labels(labels, &self.installation);
         let covered: HashSet<&str> = self
             .owners

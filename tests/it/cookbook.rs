@@ -58,7 +58,7 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
     let ada = person("ada", "Employee", "Research").await;
     let bob = person("bob", "Contractor", "Contractors").await;
     let cy = person("cy", "", "").await;
-    let dee = person("dee", "Employee", "Audit").await;
+    let dee = person("auditor", "Employee", "Audit").await;
     let eli = entra.user("eli@partner.example").await;
     okta.group("Payments", &[&ada, &bob, &cy]).await;
     okta.group("k8s-all", &[&dee]).await;
@@ -76,10 +76,10 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
         &["payments/edit:eli"],
         &["payments/edit:ada,bob,cy", "payments-test/edit:ada,bob,cy"],
         &["payments/edit:ada,bob,cy", "shared/view:ada,bob,cy"],
-        &["shared/view:ada,bob,dee"],
+        &["shared/view:ada,auditor,bob"],
         &["payments/edit:ada"],
         &["payments/view:ada"],
-        &["payments/view:dee", "shared/view:dee"],
+        &["payments/view:auditor", "shared/view:auditor"],
         &[],
         &["payments/view:ada,bob,cy,eli"],
         &[],
@@ -88,7 +88,7 @@ async fn every_file_of_the_cookbook_grants_what_it_says() {
         &["payments/edit:ada", "shared/view:bob"],
         &[],
         &["fresh/edit:cy"],
-        &["(cluster)/view:dee"],
+        &["(cluster)/view:auditor"],
         &["payments/view:okta:Payments"],
     ];
     let files = files();

@@ -26,12 +26,13 @@ fn wide(system: &System<'_>) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_cluster_is_granted_by_its_own_list_and_taken_away_when_that_is_emptied() {
+    // people whom no other test knows: they may look into every namespace of the shared cluster
     let install = || Install::new("wide").value(r#"accessPolicy.clusterWideRoles=["view"]"#);
     let system = System::with(Cluster::shared(), install()).await;
     let mut controller = system.controller();
     let gateway = system.gateway().await;
     let okta = system.source(&gateway.url, "wide-okta").await;
-    let [ada, bob] = [okta.user("ada@corp.example").await, okta.user("bob@corp.example").await];
+    let [ada, bob] = [okta.user("wide-ada@corp.example").await, okta.user("wide-bob@corp.example").await];
     let group = okta.group("auditors", &[&ada, &bob]).await;
     let spec = |role: &str| {
         json!({"sources": ["wide-okta"], "groups": {"names": ["auditors"]}, "limits": {"removalsPerHour": 100, "removalPercent": 100}, "grants": [
@@ -39,8 +40,8 @@ async fn the_whole_cluster_is_granted_by_its_own_list_and_taken_away_when_that_i
         ]})
     };
     system.apply(&system.mapping("ClusterRoleMapping", None, "wide", spec("view")));
-    system.until_may("oidc:ada@corp.example", "list", "default", true).await;
-    system.until_may("oidc:bob@corp.example", "list", "kube-public", true).await;
+    system.until_may("oidc:wide-ada@corp.example", "list", "default", true).await;
+    system.until_may("oidc:wide-bob@corp.example", "list", "kube-public", true).await;
     system
         .until_condition("clusterrolemapping", None, "wide", "Ready", "True", "Succeeded")
         .await;
@@ -53,10 +54,10 @@ async fn the_whole_cluster_is_granted_by_its_own_list_and_taken_away_when_that_i
         json!([{"op": "remove", "path": format!("members[value eq \"{bob}\"]")}]),
     )
     .await;
-    system.until_may("oidc:bob@corp.example", "list", "default", false).await;
+    system.until_may("oidc:wide-bob@corp.example", "list", "default", false).await;
     let name = wide(&system)[0]["metadata"]["name"].as_str().expect("a name").to_owned();
     system.cluster.kubectl(&["delete", "clusterrolebinding", &name]).expect_ok();
-    system.until_may("oidc:ada@corp.example", "list", "default", true).await;
+    system.until_may("oidc:wide-ada@corp.example", "list", "default", true).await;
     controller.signal("KILL");
     assert!(controller.ended(Duration::from_secs(5)));
     let _controller = system.controller();
@@ -72,14 +73,14 @@ async fn the_whole_cluster_is_granted_by_its_own_list_and_taken_away_when_that_i
         status.contains(r#"is not in accessPolicy.clusterWideRoles (Helm value); allowed: view"#),
         "{status}"
     );
-    system.until_may("oidc:ada@corp.example", "list", "default", false).await;
+    system.until_may("oidc:wide-ada@corp.example", "list", "default", false).await;
     system
         .merge("clusterrolemapping", None, "wide", &json!({"grants": spec("view")["grants"]}))
         .expect_ok();
-    system.until_may("oidc:ada@corp.example", "list", "default", true).await;
+    system.until_may("oidc:wide-ada@corp.example", "list", "default", true).await;
     // the list is emptied, and with it the right to write such bindings: what was granted goes all the same
     Install::new("wide").put(system.cluster).await;
-    system.until_may("oidc:ada@corp.example", "list", "default", false).await;
+    system.until_may("oidc:wide-ada@corp.example", "list", "default", false).await;
     let gone = until(Duration::from_secs(20), || async { wide(&system).is_empty() });
     assert!(gone.await.is_ok(), "{:?}", wide(&system));
 }
