@@ -165,7 +165,7 @@ async fn floor(system: &System<'_>, client: &Client, roles: &[String], round: us
     let (holder, transitions) = lease(system).await;
     let class = &system.installed.class;
     let subjects: Vec<Value> = (0..MEMBERS)
-        .map(|k| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("oidc:user-{k}@corp.example")}))
+        .map(|k| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("oidc:bare-{k}@corp.example")}))
         .collect();
     let bodies = (0..FLOOR).map(|k| {
         let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "rolecall.dev/class": class, "rolecall.dev/owner": "0123456789abcdef",
