@@ -35,15 +35,19 @@ pub(super) fn left(source: &Source, n: u32, via: u32, groups: &[u32]) -> Event {
         (What::Attributes, Kind::Group) => above.contains(c.n),
         _ => false,
     });
-    let newest = || match (source.get(via), source.gone(via)) {
-        (Some(group), _) => said(group),
+    found.map_or_else(|| last(source, via), of)
+}
+
+/// The event that last changed a user or group, or deleted it; none, if nobody knows it any more.
+pub(super) fn last(source: &Source, n: u32) -> Event {
+    match (source.get(n), source.gone(n)) {
+        (Some(resource), _) => said(resource),
         (None, Some(gone)) => Event {
             index: gone.index,
             request: gone.request.to_string(),
         },
         (None, None) => Event::default(),
-    };
-    found.map_or_else(newest, of)
+    }
 }
 
 /// The event that last changed a user or group.

@@ -2,7 +2,7 @@
 //! happen now is in `gate`.
 
 use super::binding::{Observed, SubjectRef};
-use super::cause::{left, said};
+use super::cause::{last, left, said};
 use super::desired::{Desired, Live, Owner, SourceState, View};
 use super::key::BindingKey;
 use super::ledger::{BindingId, Grantee};
@@ -427,15 +427,7 @@ impl Judge<'_, '_> {
 
     /// The group itself is none of those that are granted this role here.
     fn not_mapped(&self, held: &Grantee, live: Live<'_>, source: &Source) -> Cause {
-        let group = source.get(held.n);
-        let event = match (group, source.gone(held.n)) {
-            (Some(group), _) => said(group),
-            (None, Some(gone)) => Event {
-                index: gone.index,
-                request: gone.request.to_string(),
-            },
-            (None, None) => Event::default(),
-        };
+        let event = last(source, held.n);
         if !live.selected.has(&held.source, held.n) {
             return Cause::GroupNotMapped(event);
         }

@@ -1,6 +1,6 @@
 //! Who bears which username, over all sources: of several active users that yield one name, the one that has borne it longest has it. What they get is in `people`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -59,15 +59,6 @@ impl Usernames {
         }
     }
 
-    fn one<'a>(&self, source: &'a Source, n: u32) -> Option<&'a Arc<Resource>> {
-        match self.kind {
-            SubjectKind::User => source.get(n).filter(|user| user.kind == Kind::User && user.active),
-            SubjectKind::Group => source
-                .get(n)
-                .filter(|group| group.kind == Kind::Group && !source.ignored().contains(n)),
-        }
-    }
-
     /// Brings the names of one source up to the directory: of the users in `changed`, or of all (`None`; also when the expression is another one).
     /// Answers with every user, of any source, whose effective username is another one now.
     pub fn update(
@@ -94,8 +85,11 @@ impl Usernames {
                 known.copied().chain(all.iter()).collect()
             }
         };
-        let found: BTreeMap<u32, &Arc<Resource>> = numbers.iter().filter_map(|n| Some((*n, self.one(now?, *n)?))).collect();
-        self.replace(&name, numbers, |n| found.get(&n).map(|resource| evaluate(resource, expression)))
+        let kind = self.kind;
+        self.replace(&name, numbers, |n| {
+            now.and_then(|source| named(kind, source, n))
+                .map(|resource| evaluate(resource, expression))
+        })
     }
 
     /// Forgets a source that ended. Answers like [`Usernames::update`].
@@ -239,6 +233,14 @@ impl Usernames {
         }
         self.sources.entry(claim.source.clone()).or_default().by_user.insert(claim.n, claim);
     }
+}
+
+/// A user or group that may bear a name.
+fn named(kind: SubjectKind, source: &Source, n: u32) -> Option<&Arc<Resource>> {
+    source.get(n).filter(|resource| match kind {
+        SubjectKind::User => resource.kind == Kind::User && resource.active,
+        SubjectKind::Group => resource.kind == Kind::Group && !source.ignored().contains(n),
+    })
 }
 
 fn evaluate(user: &Resource, expression: &Expression) -> Result<(i64, Timestamp, String), String> {

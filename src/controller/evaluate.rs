@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::engine::{Engine, Error};
 use super::owner::Owner;
-use crate::access::cells::{Aim, Basis, Cells};
+use crate::access::cells::{Aim, Basis};
 use crate::access::desired::SourceState;
 use crate::access::key::{BindingKey, MappingKey, MappingKind};
 use crate::access::ledger::{BindingId, Event as Record};
@@ -346,22 +346,13 @@ impl Engine {
         if let Some(mapping) = owner.mapping.clone() {
             let spec_of = |name: &str| Some(&self.world.sources.get(name).filter(|_| self.sources.contains_key(name))?.spec);
             (owner.usable, owner.source_refusals) = usable_sources(&mapping, &self.namespaces, spec_of);
-            owner.selected = select(&mapping, &owner.usable, &self.seen.state);
-            owner.yields = Yields::default().of(&mapping, &owner.selected, &self.seen.state);
-            owner.selected = self.waiting(&mapping, owner.selected, &owner.yields);
-            owner.targets = targets(&mapping, &owner.selected, &owner.yields, &self.namespaces, self.policy.as_ref());
-            let basis = Basis {
-                owner: key,
-                directory: &self.seen.state,
-                usernames: &self.usernames,
-                group_names: &self.group_names,
-            };
-            owner.cells = Cells::compute(&basis, owner.aim(), &|namespace, role| self.shards_at(key, namespace, role));
         }
-        let seen = owner.mapping.is_some();
+        let mapping = owner.mapping.clone();
+        let selected = mapping.as_ref().map(|mapping| select(mapping, &owner.usable, &self.seen.state));
         self.owners.insert(key.clone(), owner);
         self.places.look = true;
-        if seen {
+        if let (Some(mapping), Some(selected)) = (mapping, selected) {
+            self.retarget(key, &mapping, selected);
             self.mapping_seen(key);
         }
         self.queue_keys(key);

@@ -55,15 +55,15 @@ struct Known {
 pub(super) struct Groups(OrdMap<MappingKey, OrdMap<(Arc<str>, Uuid), Known>>);
 
 impl Groups {
-    /// Whether a record of the same is there already: the first counts.
-    pub fn wait(&mut self, mapping: &MappingKey, group: &Newcomer, index: i64, since: Timestamp) -> Change {
+    /// The group waits, since its first record of the same. Whether that is one more than before.
+    pub fn wait(&mut self, mapping: &MappingKey, group: &Newcomer, index: i64, since: Timestamp) -> bool {
         let of = self.0.entry(mapping.clone()).or_default();
         let known = of.entry((group.source.as_str().into(), group.id)).or_default();
         let before = known.waiting.as_ref();
         if before.is_some_and(|waiting| *waiting.yields == *group.yields) {
-            return Change::None;
+            return false;
         }
-        let change = if before.is_some() { Change::None } else { Change::More };
+        let more = before.is_none();
         known.waiting = Some(Waiting {
             index,
             since,
@@ -71,7 +71,7 @@ impl Groups {
             yields: group.yields.as_str().into(),
             all: group.all.as_str().into(),
         });
-        change
+        more
     }
 
     /// The group does not wait any more, and was not approved. Whether it did.
@@ -127,15 +127,6 @@ impl Groups {
             .keys()
             .flat_map(|key| self.of(key).map(move |(source, id, waiting)| (key, source, id, waiting)))
     }
-}
-
-/// What a record changes of how many wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// As many as before.
-    None,
-    /// One more.
-    More,
 }
 
 impl Ledger {

@@ -17,7 +17,7 @@ use super::key::{BindingKey, MappingKey};
 use super::shard::Prefix;
 use super::why::Cause;
 use crate::api::mapping::RoleRef;
-use groups::{Change, Groups};
+use groups::Groups;
 use holders::Holders;
 use holds::Holds;
 
@@ -163,7 +163,7 @@ impl Ledger {
             }
             Event::GroupsHeld { mapping, groups } => {
                 for group in groups {
-                    if self.groups.wait(mapping, group, index, time) == Change::More {
+                    if self.groups.wait(mapping, group, index, time) {
                         self.holds.count_group(mapping, &group.source, Some(index));
                     } else {
                         self.holds.newer(mapping, &group.source, index);

@@ -60,7 +60,8 @@ pub struct MappingReport<'a> {
 
 /// The status. The same report and old status give the same status: compare, and write only what differs.
 pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Time) -> MappingStatus {
-    let mut set = standing(report).conditions();
+    let summary = summary(report);
+    let mut set = standing(report, &summary).conditions();
     set.extend(beside(report));
     let (people, namespaces, unmatched, refused) = match &report.live {
         Ok(live) if live.mapping.expired => (0, 0, 0, 0),
@@ -77,7 +78,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         observed_generation: report.generation,
         conditions: conditions::update(&old.conditions, &set, report.generation, now),
         mode: mode(report).to_owned(),
-        summary: cut(&summary(report), 512),
+        summary: cut(&summary, 512),
         people: count(people),
         namespaces: count(namespaces),
         bindings: count(report.bindings),
@@ -97,7 +98,7 @@ fn second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn standing(report: &MappingReport<'_>) -> Standing {
+fn standing(report: &MappingReport<'_>, summary: &str) -> Standing {
     let live = match &report.live {
         Ok(live) => live,
         Err(refusal) => {
@@ -141,10 +142,10 @@ fn standing(report: &MappingReport<'_>) -> Standing {
         return Standing::Working(format!("{} to be written", number(report.pending, "binding is", "bindings are")));
     }
     match mode(report) {
-        "Suspended" => Standing::Good("Suspended", format!("{}; suspended: nothing new is granted", summary(report))),
-        "Plan" => Standing::Good("Plan", format!("{}; spec.mode is Plan: nothing is changed by it", summary(report))),
-        "Ended" => Standing::Good("Ended", summary(report)),
-        _ => Standing::Good("Succeeded", summary(report)),
+        "Suspended" => Standing::Good("Suspended", format!("{summary}; suspended: nothing new is granted")),
+        "Plan" => Standing::Good("Plan", format!("{summary}; spec.mode is Plan: nothing is changed by it")),
+        "Ended" => Standing::Good("Ended", summary.to_owned()),
+        _ => Standing::Good("Succeeded", summary.to_owned()),
     }
 }
 
