@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::creation::Made;
 use super::expression::Expression;
+use super::key::MappingKind;
 use super::mapping::{GroupSelector, Mapping};
 use super::policy::Refusal;
 use super::rule::{GrantRule, Place, Role};
@@ -15,9 +16,13 @@ use super::select::{Group, Selected};
 use crate::api::mapping::RoleRef;
 use crate::directory::{Directory, Resource};
 
-/// What all evaluations of one look at a mapping may use together: a few hundred for each of 10,000 groups, and some seconds at worst. For what comes after
-/// that nothing is yielded.
-const FUEL: usize = 1 << 23;
+/// What the evaluations for all groups of a ClusterRoleMapping may use together: a usual one takes some 100, so that it lasts for 10,000 groups and 24 rules
+/// with three expressions each; and some seconds at worst.
+const FUEL: usize = 1 << 27;
+/// The same for a RoleMapping, whose author only owns a namespace.
+const FUEL_OF_ROLE_MAPPING: usize = 1 << 23;
+/// Why a mapping whose expressions take too many steps is not obeyed.
+pub const TOO_COSTLY: &str = "TooCostly";
 /// How much of a text that a provider chose is shown in a message, in characters.
 const SHOWN: usize = 64;
 
@@ -70,6 +75,8 @@ struct Known {
     name: Arc<str>,
     external_id: Option<Arc<str>>,
     yields: Arc<Yield>,
+    /// What its evaluations used.
+    used: usize,
 }
 
 impl Known {
@@ -80,25 +87,48 @@ impl Known {
 
 impl Yields {
     /// What the selected groups yield; evaluates only what it does not know.
-    pub fn of(&self, mapping: &Mapping, selected: &Selected, directory: &Directory) -> Self {
-        let (mut by_group, mut fuel) = (BTreeMap::new(), FUEL);
+    ///
+    /// # Errors
+    /// `TooCostly` when the evaluations of all groups, known or not, take too many steps. What the mapping means is then not known: to take it for nothing
+    /// would take access away because of a bound of ours.
+    pub fn of(&self, mapping: &Mapping, selected: &Selected, directory: &Directory) -> Result<Self, Refusal> {
+        let mut by_group = BTreeMap::new();
         if !mapping.is_by_group() {
-            return Self { by_group };
+            return Ok(Self { by_group });
         }
+        let allowed = match mapping.key.kind {
+            MappingKind::RoleMapping => FUEL_OF_ROLE_MAPPING,
+            MappingKind::ClusterRoleMapping => FUEL,
+        };
+        let mut used = 0;
         for group in &selected.groups {
             let Some(resource) = directory.source(&group.0).and_then(|source| source.get(group.1)) else {
                 continue;
             };
             let known = self.by_group.get(group).filter(|known| known.is_of(resource));
-            let known = known.cloned().unwrap_or_else(|| Known {
-                id: resource.id,
-                name: resource.name.clone(),
-                external_id: resource.external_id.clone(),
-                yields: Arc::new(yields(mapping, &group.0, resource, &mut fuel)),
+            let known = known.cloned().unwrap_or_else(|| {
+                let mut fuel = usize::MAX;
+                Known {
+                    id: resource.id,
+                    name: resource.name.clone(),
+                    external_id: resource.external_id.clone(),
+                    yields: Arc::new(yields(mapping, &group.0, resource, &mut fuel)),
+                    used: usize::MAX - fuel,
+                }
             });
+            used += known.used;
+            if used > allowed {
+                return Err(Refusal::new(
+                    TOO_COSTLY,
+                    format!(
+                        "the expressions of spec.grants take more than {allowed} steps for its {} groups: nothing is granted or taken away, but whom a provider disables or deletes loses access; make the expressions simpler, or have several mappings share the groups",
+                        selected.groups.len()
+                    ),
+                ));
+            }
             by_group.insert(group.clone(), known);
         }
-        Self { by_group }
+        Ok(Self { by_group })
     }
 
     /// What one group yields.

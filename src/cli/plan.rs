@@ -248,7 +248,13 @@ impl<'a> Ground<'a> {
         let spec_of = |name: &str| self.world.source(name).map(|source| &source.spec);
         let (usable, refused) = usable_sources(&mapping, self.namespaces, spec_of);
         let selected = select(&mapping, &usable, &self.directory);
-        let yields = Yields::default().of(&mapping, &selected, &self.directory);
+        let yields = match Yields::default().of(&mapping, &selected, &self.directory) {
+            Ok(yields) => yields,
+            Err(refusal) => {
+                plan.refusals.push(refusal.to_string());
+                return plan;
+            }
+        };
         let waiting = newcomers(&mapping, &selected, &yields, &self.directory, self.ledger);
         let selected = selected.with_waiting(waiting.into_iter().map(|(group, _)| group).collect());
         let first = targets(&mapping, &selected, &yields, self.namespaces, Some(self.policy));

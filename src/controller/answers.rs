@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::apply::{Answer, Verb, Write};
 use super::engine::{Done, Engine, Error};
 use super::work::{Purpose, REFUSED_AGAIN, Unsettled, WriteDone};
-use crate::access::binding::Observed;
 use crate::access::diff::conflict;
 use crate::access::key::BindingKey;
 use crate::access::ledger::{Event as Record, Outcome};
@@ -85,13 +84,10 @@ impl Engine {
         };
         let mut again = true;
         match answer {
-            Answer::Written(object) => {
-                let found = Observed::of(&object);
-                if let Some(found) = &found {
-                    self.sighted(&full, &key, found);
-                }
-                self.world.bindings.put(full.clone(), (*object).clone());
-                self.note(&full, found);
+            Answer::Written(found) => {
+                self.sighted(&full, &key, &found);
+                self.world.bindings.put(full.clone(), found.clone());
+                self.note(&full, Some(found));
                 self.went_well(&key, purpose, false);
             }
             Answer::Gone => {
@@ -106,21 +102,18 @@ impl Engine {
                     self.went_well(&key, purpose, matches!(write.verb, Verb::Delete { .. }));
                 }
             }
-            Answer::Other(object) => {
-                let found = Observed::of(&object);
+            Answer::Other(found) => {
                 // The watch told that it is gone: perhaps after this was read. It is believed the next time, when it was read later.
-                if found.as_ref().is_some_and(|found| self.sightings.returns(&found.uid)) {
+                if self.sightings.returns(&found.uid) {
                     self.void(purpose);
                     self.queue.retry(key, Instant::now());
                     return;
                 }
-                if let Some(found) = &found {
-                    self.sighted(&full, &key, found);
-                }
-                let ours = found.as_ref().is_some_and(|f| is_known(f, &key, &self.installation));
+                self.sighted(&full, &key, &found);
+                let ours = is_known(&found, &key, &self.installation);
                 let grants = matches!(purpose, Purpose::Grant(_));
-                let landed = grants && found.as_ref().and_then(|f| f.op.as_deref()) == Some(sent.as_str());
-                self.note(&full, found);
+                let landed = grants && found.op.as_deref() == Some(sent.as_str());
+                self.note(&full, Some(found));
                 if ours && landed {
                     self.went_well(&key, purpose, false);
                 } else {

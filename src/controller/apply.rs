@@ -1,5 +1,6 @@
 //! One write to one binding, raw and strict, and what its answer means. It decides nothing: what to do next is the engine's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -8,7 +9,7 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::access::binding::wide;
+use crate::access::binding::{Observed, wide};
 
 /// One write. PUT and DELETE carry `uid` and `resourceVersion`: without the uid a PUT would recreate a deleted RoleBinding.
 #[derive(Clone, Debug)]
@@ -41,11 +42,11 @@ pub enum Verb {
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Written; the object as stored.
-    Written(Box<RoleBinding>),
+    Written(Arc<Observed>),
     /// Deleted, or a GET agrees that it is gone.
     Gone,
     /// The name is taken, or the object is not the one that was meant; the object as a GET shows it now.
-    Other(Box<RoleBinding>),
+    Other(Arc<Observed>),
     /// The fence refused: written by a controller that no longer leads, or the policy has not seen our Lease yet.
     Fenced(String),
     /// Kubernetes refuses (RBAC, an admission policy, validation); the message is Kubernetes' own.
@@ -86,7 +87,7 @@ impl Writer {
         match answer {
             Ok(_) if deleting => Answer::Gone,
             Ok(value) => match binding(&write.namespace, value) {
-                Ok(binding) => Answer::Written(Box::new(binding)),
+                Ok(binding) => Answer::Written(binding),
                 Err(error) => Answer::Unknown(format!("an answer that is no binding: {error}")),
             },
             Err(Failure::Status { code, message }) => self.refused(write, code, message).await,
@@ -126,7 +127,7 @@ impl Writer {
             .await
         {
             Ok(value) => match binding(&write.namespace, value) {
-                Ok(binding) => Answer::Other(Box::new(binding)),
+                Ok(binding) => Answer::Other(binding),
                 Err(error) => Answer::Unknown(format!("an answer that is no binding: {error}")),
             },
             Err(Failure::Status { code: 404, message }) if message.contains("namespaces \"") => Answer::NamespaceGoing,
@@ -171,11 +172,13 @@ enum Failure {
 }
 
 /// What the API server shows: a ClusterRoleBinding, where there is no namespace.
-fn binding(namespace: &str, value: Value) -> Result<RoleBinding, serde_json::Error> {
-    match namespace {
+fn binding(namespace: &str, value: Value) -> Result<Arc<Observed>, String> {
+    let object: Result<RoleBinding, _> = match namespace {
         "" => serde_json::from_value::<ClusterRoleBinding>(value).map(wide),
         _ => serde_json::from_value(value),
-    }
+    };
+    let seen = Observed::of(&object.map_err(|error| error.to_string())?);
+    seen.map(Arc::new).ok_or_else(|| "it has no UID or resourceVersion".to_owned())
 }
 
 fn collection(namespace: &str) -> String {

@@ -1,6 +1,7 @@
 //! What the cluster shows of our bindings, and what an earlier term left open. Only a new term's first writes, which grant nothing, are made here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
@@ -23,7 +24,7 @@ impl Engine {
     pub(super) fn bindings_changed(&mut self, names: &[String]) {
         for name in names {
             self.sightings.shown(name);
-            let observed = self.world.bindings.get(name).and_then(Observed::of);
+            let observed = self.world.bindings.get(name).cloned();
             if let Some(observed) = &observed {
                 self.sightings.returns(&observed.uid);
             }
@@ -32,7 +33,7 @@ impl Engine {
     }
 
     /// Takes in what a binding shows now, by `namespace/name`.
-    pub(super) fn note(&mut self, name: &str, observed: Option<Observed>) {
+    pub(super) fn note(&mut self, name: &str, observed: Option<Arc<Observed>>) {
         let known = self.by_name.get(name).cloned().or_else(|| {
             let (namespace, name) = name.split_once('/')?;
             self.access.snapshot().state.key(&BindingId {
@@ -102,8 +103,8 @@ impl Engine {
                 match answer {
                     Answer::Written(object) | Answer::Other(object) => {
                         left.remove(&key);
-                        self.world.bindings.put(name.clone(), (*object).clone());
-                        self.note(&name, Observed::of(&object));
+                        self.world.bindings.put(name.clone(), object.clone());
+                        self.note(&name, Some(object));
                         if self.observed.contains_key(&key) {
                             self.tombstones.insert(key);
                         }

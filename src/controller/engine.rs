@@ -127,7 +127,7 @@ pub struct Engine {
     pub(super) usernames: Usernames,
     pub(super) group_names: Usernames,
     pub(super) owners: BTreeMap<MappingKey, Owner>,
-    pub(super) observed: BTreeMap<BindingKey, Observed>,
+    pub(super) observed: BTreeMap<BindingKey, Arc<Observed>>,
     pub(super) by_name: HashMap<String, BindingKey>,
     pub(super) queue: Queue,
     pub(super) unsettled: HashMap<BindingKey, Unsettled>,
@@ -278,8 +278,8 @@ pub fn feed(world: &mut World, change: Change) -> Touched {
         Change::Mapping(event) => Touched::Mappings(world.mappings.feed(event, slim)),
         Change::ClusterMapping(event) => Touched::ClusterMappings(world.cluster_mappings.feed(event, slim)),
         Change::Namespace(event) => Touched::Namespaces(world.namespaces.feed(event, place)),
-        Change::Binding(event) => Touched::Bindings(world.bindings.namespaced.feed(event, slim)),
-        Change::WideBinding(event) => Touched::Bindings(world.bindings.wide.feed(world::widened(event), slim)),
+        Change::Binding(event) => Touched::Bindings(world.bindings.namespaced.feed(event, world::seen)),
+        Change::WideBinding(event) => Touched::Bindings(world.bindings.wide.feed(world::widened(event), world::seen)),
         Change::Role(event) => Touched::Roles(world.roles.feed(event, |_| ())),
         Change::ClusterRole(event) => Touched::Roles(world.cluster_roles.feed(event, |_| ())),
         Change::Policy(event) => Touched::Policies(world.policies.feed(event, slim)),
@@ -404,6 +404,7 @@ impl Engine {
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
                     self.places.look = true;
+                    self.evaluate_costly();
                     self.statuses_soon();
                 }
             }

@@ -159,7 +159,15 @@ impl Engine {
     pub(super) fn retarget(&mut self, key: &MappingKey, mapping: &Mapping, selected: Selected) {
         let directory = self.seen.state.clone();
         let Some(mut owner) = self.owners.remove(key) else { return };
-        let yields = owner.yields.of(mapping, &selected, &directory);
+        let yields = match owner.yields.of(mapping, &selected, &directory) {
+            Ok(yields) => yields,
+            Err(refusal) => {
+                owner.unread(refusal);
+                self.owners.insert(key.clone(), owner);
+                self.queue_keys(key);
+                return;
+            }
+        };
         let selected = self.waiting(mapping, selected, &yields);
         let targets = targets(mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
         let after = Aim {

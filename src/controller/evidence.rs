@@ -24,11 +24,7 @@ pub fn of_directory(world: &World, class: &str) -> Vec<Known> {
 
 /// What the bindings of ours know of either journal: the installation's id.
 pub fn of_bindings(world: &World) -> Vec<Known> {
-    let mut ids: Vec<&String> = world
-        .bindings
-        .iter()
-        .filter_map(|(_, b)| b.metadata.labels.as_ref()?.get(names::JOURNAL))
-        .collect();
+    let mut ids: Vec<&String> = world.bindings.iter().filter_map(|(_, b)| b.labels.get(names::JOURNAL)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.into_iter()

@@ -102,8 +102,7 @@ impl Engine {
             Op::Put {
                 subjects, adds, removals, ..
             } if same(&adds, &planned.adds) && removals.len() == planned.removals.len() => self
-                .observed
-                .get(&key)
+                .seen(&key)
                 .map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed)))),
             _ => None,
         };

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::engine::Engine;
+use super::owner::Owner;
 use crate::access::key::MappingKey;
 use crate::access::mapping::Mapping;
 use crate::access::source::{ignored, known_groups};
+use crate::access::yields::TOO_COSTLY;
 use crate::directory::{Change, Kind, What};
 
 impl Engine {
@@ -70,6 +72,13 @@ impl Engine {
             .filter(|(_, owner)| owner.mapping.is_none() && !owner.uid.is_empty());
         let unread: Vec<MappingKey> = unread.map(|(key, _)| key.clone()).collect();
         unread.iter().for_each(|key| self.evaluate(key));
+    }
+
+    /// Mappings whose expressions took too many steps may have fewer groups by now.
+    pub(super) fn evaluate_costly(&mut self) {
+        let costly = |owner: &Owner| owner.invalid.as_ref().is_some_and(|refusal| refusal.reason == TOO_COSTLY);
+        let keys: Vec<MappingKey> = self.owners.iter().filter(|(_, o)| costly(o)).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.evaluate(key));
     }
 
     /// Makes the directory that is seen the one in which only known groups count.

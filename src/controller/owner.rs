@@ -70,6 +70,12 @@ impl Owner {
         }
     }
 
+    /// It cannot be obeyed, for this reason: nothing is known of what it means.
+    pub fn unread(&mut self, refusal: Refusal) {
+        (self.mapping, self.invalid) = (None, Some(refusal));
+        (self.selected, self.yields, self.cells, self.targets) = Default::default();
+    }
+
     /// Everything that is held, together.
     pub fn all_held(&self) -> Held {
         let mut all = Held::default();

@@ -73,15 +73,15 @@ impl Engine {
             Change::WideBinding(Event::Delete(object)) => (format!("/{}", object.name_any()), object.metadata.uid.clone()),
             _ => return false,
         };
-        let stands = self.world.bindings.get(&full).map(|object| object.metadata.uid.clone());
-        let other = stands.is_some_and(|stands| stands != uid);
+        let stands = self.world.bindings.get(&full);
+        let other = stands.is_some_and(|stands| Some(&stands.uid) != uid.as_ref());
         uid.into_iter().for_each(|uid| self.sightings.went(uid));
         other
     }
 
     /// An answer showed this object: unless the watch did, too, it is looked at again in a while.
     pub(super) fn sighted(&mut self, full: &str, key: &BindingKey, found: &Observed) {
-        let shown = self.world.bindings.get(full).and_then(Observed::of);
+        let shown = self.world.bindings.get(full);
         let seen = shown.is_some_and(|shown| shown.uid == found.uid && !newer(&found.resource_version, &shown.resource_version));
         // one without our labels no watch of ours ever shows
         if !seen && has_our_labels(&found.labels, &self.installation) {
@@ -134,8 +134,8 @@ impl Engine {
                 self.note(&full, None);
             }
             Answer::Other(object) => {
-                self.note(&full, Observed::of(&object));
-                self.world.bindings.put(full, *object);
+                self.note(&full, Some(object.clone()));
+                self.world.bindings.put(full, object);
             }
             _ => {}
         }

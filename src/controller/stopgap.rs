@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::world::World;
-use crate::access::binding::Observed;
 use crate::access::ledger::{Action, BindingId, Event, Grantee, Ledger, Outcome};
 use crate::access::names::{Installation, identify};
 use crate::access::shard::SubjectKind;
@@ -46,8 +45,8 @@ pub fn ledger(world: &World, installation: &Installation, directory: &Directory)
     }
     people.retain(|_, grantee| !grantee.user.is_nil());
     let mut ledger = Ledger::default();
-    let seen = world.bindings.iter().filter_map(|(_, binding)| Observed::of(binding));
-    for (place, (observed, key)) in (0..).zip(seen.filter_map(|o| identify(&o, installation).map(|key| (o, key)))) {
+    let seen = world.bindings.iter().map(|(_, observed)| observed);
+    for (place, (observed, key)) in (0..).zip(seen.filter_map(|o| identify(o, installation).map(|key| (o, key)))) {
         let adds: Vec<Grantee> = observed
             .subjects
             .iter()
@@ -69,7 +68,7 @@ pub fn ledger(world: &World, installation: &Installation, directory: &Directory)
             },
             Event::Outcome {
                 intent: (0, place),
-                result: Outcome::Done { uid: observed.uid },
+                result: Outcome::Done { uid: observed.uid.clone() },
             },
         ];
         events.iter().for_each(|event| ledger.apply(0, Timestamp::UNIX_EPOCH, event));

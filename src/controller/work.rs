@@ -101,7 +101,7 @@ impl Engine {
     /// Compares.
     fn plan(&self, key: &BindingKey) -> Plan {
         let patient = self.waiting.get(key).is_none_or(|since| since.elapsed() < PATIENCE);
-        let look = |patient| self.with_view(&key.owner, |view| diff(view, key, &|k| self.observed.get(k), patient));
+        let look = |patient| self.with_view(&key.owner, |view| diff(view, key, &|k| self.seen(k), patient));
         let plan = look(patient);
         let replaced = plan.removals.iter().any(|removal| removal.class == Class::Replaced);
         if patient && replaced && self.is_hopeless(key) {
@@ -182,6 +182,11 @@ impl Engine {
         }
     }
 
+    /// What was seen last under the name of a binding, what our own writes answered included.
+    pub(super) fn seen(&self, key: &BindingKey) -> Option<&Observed> {
+        self.observed.get(key).map(AsRef::as_ref)
+    }
+
     /// A write that grants nothing.
     fn remove(&mut self, key: BindingKey, op: Op) {
         let Some(observed) = self.observed.get(&key).cloned() else { return };
@@ -223,7 +228,7 @@ impl Engine {
         if self.tombstones.contains(key) {
             return Some(None);
         }
-        let observed = self.observed.get(key)?;
+        let observed = self.seen(key)?;
         let mine = observed.term.as_deref() == Some(&self.term);
         let until = self.started + self.args.tombstone_delay;
         (!mine && observed.subjects.is_empty() && Instant::now() < until).then_some(Some(until))
@@ -248,7 +253,7 @@ impl Engine {
         let Some(unsettled) = self.unsettled.get(key).cloned() else {
             return false;
         };
-        match (unsettled, self.observed.get(key)) {
+        match (unsettled, self.seen(key)) {
             (Unsettled::Post, Some(_)) => {
                 // The name stands: the POST can only fail now. It must go on standing while our term lasts.
                 self.tombstones.insert(key.clone());
@@ -287,7 +292,7 @@ impl Engine {
     pub(super) fn settled(&mut self, key: &BindingKey) {
         self.unsettled.remove(key);
         let ledger = self.access.snapshot();
-        let observed = self.observed.get(key);
+        let observed = self.observed.get(key).map(AsRef::as_ref);
         for (id, intent) in ledger.state.open_intents_of(&self.id_of(key)) {
             if let Some(result) = settled(*id, intent, observed) {
                 self.recorder.soon(Record::Outcome { intent: *id, result });

@@ -1,6 +1,7 @@
 //! What the controller sees of the cluster, as plain values, and the watches that feed it. Nothing is decided here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::Namespace;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::observe::{Kept, watch};
-use crate::access::binding::wide;
+use crate::access::binding::{Observed, wide};
 use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource, names};
 
 /// A namespace as the controller needs it.
@@ -73,17 +74,20 @@ pub struct World {
     pub policy_bindings: Kept<ValidatingAdmissionPolicyBinding>,
 }
 
+/// A binding as it was seen; `None` for an object without the metadata that an API server gives.
+pub type Seen = Option<Arc<Observed>>;
+
 /// RoleBindings by `namespace/name`, and ClusterRoleBindings, as if they were in the namespace without a name, by `/name`.
 #[derive(Default)]
 pub struct Bindings {
     /// RoleBindings.
-    pub namespaced: Kept<RoleBinding>,
+    pub namespaced: Kept<Seen>,
     /// ClusterRoleBindings.
-    pub wide: Kept<RoleBinding>,
+    pub wide: Kept<Seen>,
 }
 
 impl Bindings {
-    fn of(&mut self, key: &str) -> &mut Kept<RoleBinding> {
+    fn of(&mut self, key: &str) -> &mut Kept<Seen> {
         if key.starts_with('/') {
             &mut self.wide
         } else {
@@ -92,18 +96,19 @@ impl Bindings {
     }
 
     /// All of them, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &RoleBinding)> {
-        self.namespaced.items().iter().chain(self.wide.items())
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<Observed>)> {
+        let all = self.namespaced.items().iter().chain(self.wide.items());
+        all.filter_map(|(key, seen)| Some((key, seen.as_ref()?)))
     }
 
     /// One of them.
-    pub fn get(&self, key: &str) -> Option<&RoleBinding> {
-        self.namespaced.get(key).or_else(|| self.wide.get(key))
+    pub fn get(&self, key: &str) -> Option<&Arc<Observed>> {
+        self.namespaced.get(key).or_else(|| self.wide.get(key))?.as_ref()
     }
 
     /// Sets one: an answer to our own write is seen before the watch tells it.
-    pub fn put(&mut self, key: String, value: RoleBinding) {
-        self.of(&key).put(key, value);
+    pub fn put(&mut self, key: String, value: Arc<Observed>) {
+        self.of(&key).put(key, Some(value));
     }
 
     /// Removes one.
@@ -145,6 +150,11 @@ pub fn place(namespace: PartialObjectMeta<Namespace>) -> Place {
         terminating: namespace.metadata.deletion_timestamp.is_some(),
         labels: namespace.metadata.labels.unwrap_or_default(),
     }
+}
+
+/// What of a binding decides.
+pub fn seen(object: RoleBinding) -> Seen {
+    Observed::of(&object).map(Arc::new)
 }
 
 /// Without what only costs memory.

@@ -58,7 +58,7 @@ impl World {
         } else {
             std::mem::take(&mut self.yields)
         };
-        let yields = known.of(&self.mapping, &selected, &self.directory);
+        let yields = known.of(&self.mapping, &selected, &self.directory).expect("cheap");
         let selected = self.waiting(selected, &yields);
         let targets = targets(&self.mapping, &selected, &yields, &self.namespaces, self.policy.as_ref());
         let basis = Basis {
@@ -130,7 +130,7 @@ impl World {
 
     /// Where the mapping grants what, as everything is now.
     pub fn now(&self) -> (Targets, Cells) {
-        let yields = self.yields.of(&self.mapping, &self.selected, &self.directory);
+        let yields = self.yields.of(&self.mapping, &self.selected, &self.directory).expect("cheap");
         let targets = targets(&self.mapping, &self.selected, &yields, &self.namespaces, self.policy.as_ref());
         let mut cells = self.cells.clone();
         let basis = Basis {

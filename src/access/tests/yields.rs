@@ -8,7 +8,7 @@ use crate::access::diff::Class;
 use crate::access::mapping::Mapping;
 use crate::access::pattern::Pattern;
 use crate::access::policy::Refusal;
-use crate::access::select::select;
+use crate::access::select::{Selected, select};
 use crate::access::targets::targets;
 use crate::access::yields::{Yields, is_label};
 use crate::api::mapping::{ClusterRoleMapping, RoleMapping};
@@ -40,7 +40,7 @@ fn yielded(mapping: &Mapping, names: &[&str]) -> (Vec<String>, Vec<(String, &'st
         world.group("okta", name, &[]);
     }
     let selected = select(mapping, &mapping.sources, &world.directory);
-    let yields = Yields::default().of(mapping, &selected, &world.directory);
+    let yields = Yields::default().of(mapping, &selected, &world.directory).expect("cheap");
     let targets = targets(mapping, &selected, &yields, &world.namespaces, world.policy.as_ref());
     let okta = world.directory.source("okta").expect("the source");
     let name = |n: u32| okta.get(n).expect("a group").name.to_string();
@@ -310,13 +310,39 @@ fn what_is_evaluated_for_one_mapping_has_an_end() {
         .map(|_| json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"expression": "group.displayName.split('').map(a, a + group.displayName).join('')"}}))
         .collect();
     let mapping = compiled(json!({"sources": ["okta"], "groups": {"filter": "displayName pr"}, "grants": grants})).expect("compiles");
-    let mut world = World::new(mapping);
-    for i in 0..300 {
+    let mut world = World::new(mapping.clone());
+    for i in 0..400 {
         world.group("okta", &format!("{i}{}", "x".repeat(200)), &[]);
     }
-    world.evaluate();
-    let (targets, _) = world.now();
-    assert_eq!((targets.pairs.len(), targets.refused.len()), (0, 300));
+    let selected = select(&mapping, &mapping.sources, &world.directory);
+    let refused = Yields::default().of(&mapping, &selected, &world.directory).expect_err("too much");
+    assert_eq!(refused.reason, "TooCostly", "{refused}");
+    // not less for being known in part
+    let few = Selected {
+        groups: selected.groups[..100].to_vec(),
+        ..selected.clone()
+    };
+    let known = Yields::default().of(&mapping, &few, &world.directory).expect("a part");
+    assert!(known.of(&mapping, &selected, &world.directory).is_err());
+}
+
+/// The size that the benchmark has, with the most roles that a mapping may have: within a quarter of what it may cost.
+#[test]
+fn what_ten_thousand_groups_usually_cost_is_far_from_that_end() {
+    let grants: Vec<Value> = (0..24)
+        .map(|i| json!({"roleRef": {"kind": "ClusterRole", "name": format!("role-{i}")}, "namespaces": {"expression": "'prefix-of-a-namespace-' + match.team.lowerAscii() + '-' + source.name"}}))
+        .collect();
+    let mapping = compiled(json!({"sources": ["okta"], "groups": {"pattern": "^k8s-(?<team>.+)$"}, "grants": grants})).expect("compiles");
+    let mut world = World::new(mapping.clone());
+    for i in 0..2_500 {
+        world.group("okta", &format!("k8s-Department-Of-Some-Kind-{i:05}"), &[]);
+    }
+    let mut selected = select(&mapping, &mapping.sources, &world.directory);
+    let known = Yields::default().of(&mapping, &selected, &world.directory).expect("not much");
+    // what is known counts each time: sixteen times as many are 40,000 groups
+    selected.groups = (0..16).flat_map(|_| selected.groups.clone()).collect();
+    assert_eq!(selected.groups.len(), 40_000);
+    assert!(known.of(&mapping, &selected, &world.directory).is_ok());
 }
 
 /// Names as somebody would choose them who may name groups at the provider.
@@ -362,7 +388,7 @@ proptest! {
             world.group("okta", name, &[]);
         }
         let selected = select(&mapping, &mapping.sources, &world.directory);
-        let yields = Yields::default().of(&mapping, &selected, &world.directory);
+        let yields = Yields::default().of(&mapping, &selected, &world.directory).expect("cheap");
         // the first layer alone: what the expressions yield
         for group in &selected.groups {
             for grant in &yields.get(group).expect("known").grants {
