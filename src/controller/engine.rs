@@ -43,6 +43,9 @@ use crate::ops::lease::Validity;
 /// How often the access policy's file is looked at, and deletions are.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often is looked again at what took too many steps: it takes some seconds each time.
+const COSTLY_AGAIN: Duration = Duration::from_secs(600);
+
 /// How long a new term may take to make the names of lost POSTs stand.
 const STANDING: Duration = Duration::from_secs(2);
 
@@ -351,7 +354,7 @@ impl Engine {
         let mut positions = self.directory.subscribe();
         let mut ledger = self.access.subscribe();
         let mut tick = Instant::now() + TICK;
-        let mut compared = Instant::now();
+        let (mut compared, mut costly) = (Instant::now(), Instant::now());
         loop {
             // Whoever was paused must not write again, not even before it is told.
             if !self.validity.holds() {
@@ -404,8 +407,11 @@ impl Engine {
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
                     self.places.look = true;
-                    self.evaluate_costly();
                     self.statuses_soon();
+                }
+                if costly.elapsed() > COSTLY_AGAIN {
+                    costly = Instant::now();
+                    self.evaluate_costly();
                 }
             }
             self.remember(memory);
