@@ -1,6 +1,7 @@
 //! A RoleBinding or ClusterRoleBinding as it was seen, reduced to what decides. What is to be written is in `gate`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 
@@ -51,8 +52,8 @@ pub struct Observed {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; shared, for most bindings of a mapping have the same.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The annotation `rolecall.dev/mapping`.
     pub mapping: Option<String>,
     /// The annotation `rolecall.dev/op`.
@@ -61,8 +62,8 @@ pub struct Observed {
     pub term: Option<String>,
     /// The role that it refers to; `None` if it is of a kind that we never write.
     pub role: Option<RoleRef>,
-    /// Its subjects, each once, in its order.
-    pub subjects: Vec<SubjectRef>,
+    /// Its subjects, each once, in its order; shared, for a group's roles often have the same.
+    pub subjects: Arc<Vec<SubjectRef>>,
     /// It has a deletionTimestamp: it grants until its finalizers are gone.
     pub deleting: bool,
     /// It has a finalizer or an owner, none of which is ours: a DELETE would not end it, or somebody else's would.
@@ -107,7 +108,7 @@ impl Observed {
             name: meta.name.clone()?,
             uid: meta.uid.clone()?,
             resource_version: meta.resource_version.clone()?,
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: Arc::new(meta.labels.clone().unwrap_or_default()),
             mapping: annotation(labels::MAPPING),
             op: annotation(labels::OP),
             term: annotation(labels::TERM),
@@ -115,7 +116,7 @@ impl Observed {
                 kind,
                 name: object.role_ref.name.clone(),
             }),
-            subjects,
+            subjects: Arc::new(subjects),
             deleting: meta.deletion_timestamp.is_some(),
             tampered: meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
                 || meta.owner_references.as_ref().is_some_and(|o| !o.is_empty()),

@@ -245,7 +245,7 @@ pub fn is_there(namespaces: &Namespaces, namespace: &str) -> bool {
 fn grantee(kind: SubjectKind, key: &PersonKey, person: &Person) -> Grantee {
     Grantee {
         kind,
-        username: person.username.to_string(),
+        username: person.username.clone(),
         source: key.source.to_string(),
         user: person.id,
         n: key.n,

@@ -1,6 +1,8 @@
 //! What differs between what is to be and what was seen, for one binding: who comes, who goes, why, and of which class each removal is. Whether it may
 //! happen now is in `gate`.
 
+use std::sync::Arc;
+
 use super::binding::{Observed, SubjectRef};
 use super::cause::{last, left, said};
 use super::desired::{Desired, Live, Owner, SourceState, View};
@@ -80,7 +82,7 @@ pub struct Base {
     /// The resourceVersion.
     pub resource_version: String,
     /// The subjects.
-    pub subjects: Vec<SubjectRef>,
+    pub subjects: Arc<Vec<SubjectRef>>,
     /// A DELETE would not end it, or not now: it is emptied instead.
     pub undeletable: bool,
     /// It is being deleted.
@@ -210,7 +212,7 @@ impl Judge<'_, '_> {
     /// What stands in the binding: stays, goes, or is recorded.
     fn subjects(&self, plan: &mut Plan) {
         let subjects = plan.base.as_ref().map(|base| base.subjects.clone()).unwrap_or_default();
-        for subject in subjects {
+        for subject in subjects.iter() {
             let name = subject.name_of(self.key.prefix.kind());
             let recorded = name.and_then(|name| self.view.ledger.grantee(&plan.id, name));
             let wanted = name.and_then(|name| self.desired.people.get(name));
@@ -219,9 +221,9 @@ impl Judge<'_, '_> {
             match (recorded, wanted) {
                 (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
                 (None, Some(wanted)) if !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
-                (None, _) => plan.removals.extend(self.foreign(subject)),
+                (None, _) => plan.removals.extend(self.foreign(subject.clone())),
                 (Some(recorded), wanted) => {
-                    let Some(removal) = self.removal(subject, recorded, wanted.is_some()) else {
+                    let Some(removal) = self.removal(subject.clone(), recorded, wanted.is_some()) else {
                         continue;
                     };
                     plan.removals.push(removal);
@@ -355,7 +357,7 @@ impl Judge<'_, '_> {
         }
         let username = view.names(held.kind).effective(&held.source, held.n);
         let cause = match now {
-            Some(now) => self.why_not_here(held, person.hash, *now.username == held.username, taken),
+            Some(now) => self.why_not_here(held, person.hash, now.username == held.username, taken),
             None => self.not_meant(held, live),
         };
         let replaced = username.map_or(Replacement::None, |username| self.replacement(held, &person, username));

@@ -362,7 +362,7 @@ fn change(gated: &mut Gated, base: Base, changes: Changes) {
     } else if waits {
         gated.op = Op::Wait;
     } else if changes.repair && !base.deleting {
-        let subjects = base.subjects.clone();
+        let subjects = base.subjects.to_vec();
         gated.op = put(base, subjects, Vec::new(), Vec::new());
     } else if changes.tidy && base.subjects.is_empty() && !base.undeletable && gated.held_adds.is_empty() {
         gated.op = Op::Delete {

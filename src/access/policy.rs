@@ -237,6 +237,11 @@ fn is_system(name: &str) -> bool {
     if name.starts_with("system:") {
         return true;
     }
+    // most names are plain, and this is asked of each again and again
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\');
+    if name.bytes().all(plain) {
+        return name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("system:"));
+    }
     let mut form = name.to_owned();
     // each round undoes one layer; a name wrapped deeper than that is nobody's name, but no API server unwraps it either
     for _ in 0..4 {

@@ -112,7 +112,7 @@ pub fn adoption(bindings: &[RoleBinding], journals: &[String], policy: &AccessPo
     let mut holders = Holders::new();
     for (_, one) in seen.iter().filter(|(_, one)| is_ours(one, journals) && will_stay(one)) {
         let Some(role) = &one.role else { continue };
-        for subject in &one.subjects {
+        for subject in one.subjects.iter() {
             let hold = (one.namespace.as_str(), role, subject.kind.as_str(), subject.name.as_str());
             holders.entry(hold).or_default().push(one);
         }
@@ -151,7 +151,7 @@ fn found(object: &RoleBinding, one: &Observed, holders: &Holders<'_>, policy: &A
     let role = one.role.as_ref()?;
     let mut by = BTreeSet::new();
     let (mut covered, mut uncovered) = (Vec::new(), Vec::new());
-    for subject in &one.subjects {
+    for subject in one.subjects.iter() {
         let can = matches!(subject.kind.as_str(), "User" | "Group");
         // what is granted in the whole cluster is granted in each namespace
         let places = [one.namespace.as_str(), ""].into_iter().filter(|_| can);

@@ -359,7 +359,7 @@ impl<'a> Ground<'a> {
             let stays = found
                 .base
                 .iter()
-                .flat_map(|base| &base.subjects)
+                .flat_map(|base| base.subjects.iter())
                 .filter(|subject| !leaves.contains(subject));
             keeps.extend(stays.map(place));
             for add in found.adds {

@@ -336,7 +336,7 @@ fn grants(ledger: &crate::access::ledger::Ledger, owner: &MappingKey) -> Vec<Gra
             people.extend(binding.subjects.keys().map(|username| username.to_string()));
         }
         for (_, intent) in ledger.open_intents_of(id) {
-            under_way.extend(intent.adds.iter().map(|grantee| grantee.username.clone()));
+            under_way.extend(intent.adds.iter().map(|grantee| grantee.username.to_string()));
         }
     }
     let view = |((namespace, role), (people, under_way)): ((String, String), (People, People))| GrantView {

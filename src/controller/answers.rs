@@ -1,5 +1,6 @@
 //! What came back: the answers to writes are taken in, recorded, and lead to the next look. What is written is decided in `work` and `grants`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ impl Engine {
         match answer {
             Answer::Written(found) => {
                 self.sighted(&full, &key, &found);
-                self.world.bindings.put(full.clone(), found.clone());
+                let found = self.world.bindings.put(full.clone(), *found);
                 self.note(&full, Some(found));
                 self.went_well(&key, purpose, false);
             }
@@ -94,7 +95,7 @@ impl Engine {
                 self.sightings.shown(&full);
                 self.world.bindings.remove(&full);
                 self.by_name.remove(&full);
-                self.observed.remove(&key);
+                self.unobserve(&key);
                 // what was to grow is gone: nobody was granted anything
                 if matches!(purpose, Purpose::Grant(_)) {
                     self.void(purpose);
@@ -113,7 +114,7 @@ impl Engine {
                 let ours = is_known(&found, &key, &self.installation);
                 let grants = matches!(purpose, Purpose::Grant(_));
                 let landed = grants && found.op.as_deref() == Some(sent.as_str());
-                self.note(&full, Some(found));
+                self.note(&full, Some(Arc::from(found)));
                 if ours && landed {
                     self.went_well(&key, purpose, false);
                 } else {

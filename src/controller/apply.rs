@@ -1,6 +1,5 @@
 //! One write to one binding, raw and strict, and what its answer means. It decides nothing: what to do next is the engine's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -42,11 +41,11 @@ pub enum Verb {
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Written; the object as stored.
-    Written(Arc<Observed>),
+    Written(Box<Observed>),
     /// Deleted, or a GET agrees that it is gone.
     Gone,
     /// The name is taken, or the object is not the one that was meant; the object as a GET shows it now.
-    Other(Arc<Observed>),
+    Other(Box<Observed>),
     /// The fence refused: written by a controller that no longer leads, or the policy has not seen our Lease yet.
     Fenced(String),
     /// Kubernetes refuses (RBAC, an admission policy, validation); the message is Kubernetes' own.
@@ -172,13 +171,13 @@ enum Failure {
 }
 
 /// What the API server shows: a ClusterRoleBinding, where there is no namespace.
-fn binding(namespace: &str, value: Value) -> Result<Arc<Observed>, String> {
+fn binding(namespace: &str, value: Value) -> Result<Box<Observed>, String> {
     let object: Result<RoleBinding, _> = match namespace {
         "" => serde_json::from_value::<ClusterRoleBinding>(value).map(wide),
         _ => serde_json::from_value(value),
     };
     let seen = Observed::of(&object.map_err(|error| error.to_string())?);
-    seen.map(Arc::new).ok_or_else(|| "it has no UID or resourceVersion".to_owned())
+    seen.map(Box::new).ok_or_else(|| "it has no UID or resourceVersion".to_owned())
 }
 
 fn collection(namespace: &str) -> String {

@@ -45,7 +45,7 @@ impl Engine {
             .as_ref()
             .and_then(|o| identify(o, &self.installation).or_else(|| known.clone().filter(|key| is_known(o, key, &self.installation))));
         if let Some(before) = self.by_name.remove(name).filter(|before| Some(before) != key.as_ref()) {
-            self.observed.remove(&before);
+            self.unobserve(&before);
             self.queue.add(before);
         }
         match (key, observed) {
@@ -57,12 +57,23 @@ impl Engine {
                     .is_some_and(|had| had.uid == observed.uid && newer(&had.resource_version, &observed.resource_version));
                 self.by_name.insert(name.to_owned(), key.clone());
                 if !older && self.observed.get(&key) != Some(&observed) {
-                    self.observed.insert(key.clone(), observed);
+                    if self.observed.insert(key.clone(), observed).is_none() {
+                        *self.standing.entry(key.owner.clone()).or_default() += 1;
+                    }
                     self.queue.add(key);
                 }
             }
             (None, _) => known.into_iter().for_each(|key| self.queue.add(key)),
             (Some(_), None) => {}
+        }
+    }
+
+    /// Nothing of ours stands there any more.
+    pub(super) fn unobserve(&mut self, key: &BindingKey) {
+        if self.observed.remove(key).is_some()
+            && let Some(n) = self.standing.get_mut(&key.owner)
+        {
+            *n = n.saturating_sub(1);
         }
     }
 
@@ -103,7 +114,7 @@ impl Engine {
                 match answer {
                     Answer::Written(object) | Answer::Other(object) => {
                         left.remove(&key);
-                        self.world.bindings.put(name.clone(), object.clone());
+                        let object = self.world.bindings.put(name.clone(), *object);
                         self.note(&name, Some(object));
                         if self.observed.contains_key(&key) {
                             self.tombstones.insert(key);

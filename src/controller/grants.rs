@@ -14,6 +14,9 @@ use crate::journal::{Error as JournalError, Snapshot, Verdict};
 
 /// The most bindings and people in one batch: its records fit into one batch of the journal, whose index they all have.
 const BATCH: (usize, usize) = (128, 1_500);
+/// The most batches whose records are being made at once, and the most grants that may wait for their write when another is begun: while one batch is
+/// recorded the one before it is written.
+const AHEAD: (usize, usize) = (2, 256);
 /// The most grants in flight; removals are not counted.
 const IN_FLIGHT: usize = 32;
 
@@ -34,6 +37,7 @@ pub struct Granting {
     wanted: BTreeSet<BindingKey>,
     proving: bool,
     recording: BTreeSet<BindingKey>,
+    batches: usize,
     recorded: Vec<(BindingKey, Planned)>,
     flying: usize,
 }
@@ -84,7 +88,8 @@ impl Engine {
             };
             self.grant(key, planned);
         }
-        let busy = self.granting.proving || !self.granting.recording.is_empty() || self.granting.recorded.len() > BATCH.0;
+        let granting = &self.granting;
+        let busy = granting.proving || granting.batches >= AHEAD.0 || granting.recorded.len() > AHEAD.1;
         if self.granting.wanted.is_empty() || busy {
             return;
         }
@@ -140,7 +145,10 @@ impl Engine {
                 self.record_intents();
             }
             GrantingDone::Recorded(result, planned, waited) => {
-                self.granting.recording.clear();
+                self.granting.batches = self.granting.batches.saturating_sub(1);
+                self.granting
+                    .recording
+                    .retain(|key| !planned.iter().any(|(planned, _)| planned == key));
                 match result {
                     Ok(()) => self.granting.recorded.extend(planned),
                     Err(error @ (JournalError::Lost(_) | JournalError::Fenced | JournalError::Closed)) => {
@@ -195,7 +203,7 @@ impl Engine {
                 shard: key.prefix,
                 action,
                 adds: adds.iter().map(|add| add.grantee.clone()).collect(),
-                why: reasons(adds.iter().map(|add| (add.grantee.username.as_str(), &add.why))),
+                why: reasons(adds.iter().map(|add| (&*add.grantee.username, &add.why))),
             });
             self.granting.recording.insert(key.clone());
             planned.push((
@@ -208,6 +216,7 @@ impl Engine {
             ));
         }
         let access = self.access.clone();
+        self.granting.batches += 1;
         self.spawn(async move {
             // The number in the batch is known only when it is judged: others may have come before.
             let judged = access

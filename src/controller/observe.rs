@@ -47,7 +47,7 @@ impl<V: PartialEq> Kept<V> {
     }
 
     /// Takes an event in; the keys whose value changed, came or went.
-    pub fn feed<K: Resource>(&mut self, event: Event<K>, convert: impl Fn(K) -> V) -> Vec<String> {
+    pub fn feed<K: Resource>(&mut self, event: Event<K>, mut convert: impl FnMut(K) -> V) -> Vec<String> {
         match event {
             Event::Init => {
                 self.building = Some(BTreeMap::new());

@@ -134,8 +134,8 @@ impl Engine {
                 self.note(&full, None);
             }
             Answer::Other(object) => {
-                self.note(&full, Some(object.clone()));
-                self.world.bindings.put(full, object);
+                let object = self.world.bindings.put(full.clone(), *object);
+                self.note(&full, Some(object));
             }
             _ => {}
         }

@@ -40,11 +40,15 @@ pub struct Wanted {
     pub status: Value,
 }
 
+/// Of the time that passes, at most this part goes into the comparisons of one status.
+const REST: u32 = 20;
+
 /// Remembers what was written when, so that a busy directory does not become a storm of status writes.
 pub struct Pacer {
     every: Duration,
     last: HashMap<Target, Instant>,
     flying: HashMap<Target, Value>,
+    rested: HashMap<Target, Instant>,
 }
 
 impl Pacer {
@@ -54,6 +58,7 @@ impl Pacer {
             every,
             last: HashMap::new(),
             flying: HashMap::new(),
+            rested: HashMap::new(),
         }
     }
 
@@ -70,6 +75,16 @@ impl Pacer {
             Some(next) if next > now && conditions_of(shown) == conditions_of(wanted) => Err(next),
             _ => Ok(true),
         }
+    }
+
+    /// A comparison ended that took so long: the next of that object has to wait [`REST`] times as long.
+    pub fn compared(&mut self, target: &Target, now: Instant, took: Duration) {
+        self.rested.insert(target.clone(), now + took * REST);
+    }
+
+    /// From when on it may be compared again.
+    pub fn rested(&self, target: &Target) -> Option<Instant> {
+        self.rested.get(target).copied()
     }
 
     /// A write begins.

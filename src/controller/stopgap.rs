@@ -30,7 +30,7 @@ pub fn ledger(world: &World, installation: &Installation, directory: &Directory)
             };
             let grantee = Grantee {
                 kind: SubjectKind::User,
-                username: username.clone(),
+                username: username.as_str().into(),
                 source: source.name.to_string(),
                 user: user.id,
                 n: user.n,

@@ -10,7 +10,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::engine::{Done, Engine};
-use super::evaluate::first;
 use super::owner::Owner;
 use super::status::{Target, Told, Wanted, tell, worth_telling, write};
 use super::world::slim;
@@ -62,13 +61,17 @@ impl Engine {
             .map(|(target, _)| target.clone())
             .collect();
         for target in due {
+            let now = Instant::now();
             self.status_due.remove(&target);
+            let compared = self.compare_status(&target);
+            // what is costly to compare is compared less often: it must not hold up what else is to be done
+            self.pacer.compared(&target, Instant::now(), now.elapsed());
             let Some(Comparison {
                 shown,
                 wanted,
                 reference,
                 events,
-            }) = self.compare_status(&target)
+            }) = compared
             else {
                 continue;
             };
@@ -145,6 +148,7 @@ impl Engine {
 
     /// Compares this status at that time, or before.
     pub(super) fn status_at(&mut self, target: Target, at: Instant) {
+        let at = self.pacer.rested(&target).map_or(at, |rested| at.max(rested));
         let due = self.status_due.entry(target).or_insert(at);
         *due = at.min(*due);
     }
@@ -292,7 +296,7 @@ impl Engine {
             } else {
                 self.queue.pending(key) + self.granting.pending(key)
             },
-            bindings: self.observed.range(first(key)..).take_while(|(k, _)| k.owner == *key).count(),
+            bindings: self.standing.get(key).copied().unwrap_or_default(),
             namespaces: &self.namespaces,
             last_change: self.access.snapshot().state.last_change(key),
         };

@@ -1,6 +1,7 @@
 //! What the controller sees of the cluster, as plain values, and the watches that feed it. Nothing is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::observe::{Kept, watch};
-use crate::access::binding::{Observed, wide};
+use crate::access::binding::{Observed, SubjectRef, wide};
 use crate::api::{ClusterRoleMapping, RoleMapping, ScimSource, names};
 
 /// A namespace as the controller needs it.
@@ -84,6 +85,52 @@ pub struct Bindings {
     pub namespaced: Kept<Seen>,
     /// ClusterRoleBindings.
     pub wide: Kept<Seen>,
+    shared: Shared,
+}
+
+/// What many bindings have alike is kept once.
+#[derive(Default)]
+struct Shared {
+    labels: Pool<BTreeMap<String, String>>,
+    subjects: Pool<Vec<SubjectRef>>,
+}
+
+impl Shared {
+    fn share(&mut self, mut observed: Observed) -> Arc<Observed> {
+        observed.labels = self.labels.one(observed.labels);
+        observed.subjects = self.subjects.one(observed.subjects);
+        Arc::new(observed)
+    }
+}
+
+/// Values that are used somewhere, each once.
+struct Pool<T> {
+    all: HashSet<Arc<T>>,
+    /// With so many it is looked which of them nobody uses any more.
+    full: usize,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self {
+            all: HashSet::new(),
+            full: 1024,
+        }
+    }
+}
+
+impl<T: Eq + Hash> Pool<T> {
+    fn one(&mut self, value: Arc<T>) -> Arc<T> {
+        if let Some(known) = self.all.get(&value) {
+            return known.clone();
+        }
+        if self.all.len() >= self.full {
+            self.all.retain(|value| Arc::strong_count(value) > 1);
+            self.full = (self.all.len() * 2).max(1024);
+        }
+        self.all.insert(value.clone());
+        value
+    }
 }
 
 impl Bindings {
@@ -106,9 +153,23 @@ impl Bindings {
         self.namespaced.get(key).or_else(|| self.wide.get(key))?.as_ref()
     }
 
-    /// Sets one: an answer to our own write is seen before the watch tells it.
-    pub fn put(&mut self, key: String, value: Arc<Observed>) {
-        self.of(&key).put(key, Some(value));
+    /// Sets one: an answer to our own write is seen before the watch tells it. Answers with what is kept of it.
+    pub fn put(&mut self, key: String, value: Observed) -> Arc<Observed> {
+        let value = self.shared.share(value);
+        self.of(&key).put(key, Some(value.clone()));
+        value
+    }
+
+    /// Takes in what the watch of RoleBindings tells; the keys whose value changed, came or went.
+    pub fn feed(&mut self, event: Event<RoleBinding>) -> Vec<String> {
+        let shared = &mut self.shared;
+        self.namespaced.feed(event, |object| Some(shared.share(Observed::of(&object)?)))
+    }
+
+    /// The same of ClusterRoleBindings.
+    pub fn feed_wide(&mut self, event: Event<ClusterRoleBinding>) -> Vec<String> {
+        let shared = &mut self.shared;
+        self.wide.feed(widened(event), |object| Some(shared.share(Observed::of(&object)?)))
     }
 
     /// Removes one.
@@ -118,7 +179,7 @@ impl Bindings {
 }
 
 /// An event of ClusterRoleBindings as one of bindings in the namespace without a name.
-pub fn widened(event: Event<ClusterRoleBinding>) -> Event<RoleBinding> {
+fn widened(event: Event<ClusterRoleBinding>) -> Event<RoleBinding> {
     match event {
         Event::Apply(object) => Event::Apply(wide(object)),
         Event::Delete(object) => Event::Delete(wide(object)),
@@ -150,11 +211,6 @@ pub fn place(namespace: PartialObjectMeta<Namespace>) -> Place {
         terminating: namespace.metadata.deletion_timestamp.is_some(),
         labels: namespace.metadata.labels.unwrap_or_default(),
     }
-}
-
-/// What of a binding decides.
-pub fn seen(object: RoleBinding) -> Seen {
-    Observed::of(&object).map(Arc::new)
 }
 
 /// Without what only costs memory.

@@ -1,5 +1,7 @@
 //! What the access journal holds: what was to be granted, what became of it, and what was taken away. Its fold is the ledger.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,7 +21,7 @@ pub struct Grantee {
     #[serde(default, skip_serializing_if = "SubjectKind::is_user")]
     pub kind: SubjectKind,
     /// The username, as the API server sees it.
-    pub username: String,
+    pub username: Arc<str>,
     /// The person's source.
     pub source: String,
     /// The person's id there.
@@ -35,7 +37,7 @@ impl Grantee {
     pub fn subject(&self) -> SubjectRef {
         SubjectRef {
             kind: self.kind.as_str().to_owned(),
-            name: self.username.clone(),
+            name: self.username.to_string(),
             namespace: None,
         }
     }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::Grantee;
 use crate::access::key::MappingKey;
 
-type Count = OrdMap<Uuid, u32>;
+/// In how many bindings a person is, and what is remembered of them: once, for most bindings remember the same.
+type Count = OrdMap<Uuid, (u32, Arc<Grantee>)>;
 
 /// For each mapping and source its people, with the number of bindings that name them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,10 +40,12 @@ impl People<'_> {
 }
 
 impl Holders {
-    pub(super) fn hold(&mut self, owner: &MappingKey, grantee: &Grantee) {
-        *self.by_mapping.entry(owner.clone()).or_default().entry(grantee.user).or_default() += 1;
+    /// One binding more. Answers with what is kept of the person.
+    pub(super) fn hold(&mut self, owner: &MappingKey, grantee: &Arc<Grantee>) -> Arc<Grantee> {
+        let kept = one_more(self.by_mapping.entry(owner.clone()).or_default(), grantee);
         let source = grantee.source.as_str().into();
-        *self.by_source.entry(source).or_default().entry(grantee.user).or_default() += 1;
+        one_more(self.by_source.entry(source).or_default(), &kept);
+        kept
     }
 
     pub(super) fn release(&mut self, owner: &MappingKey, grantee: &Grantee) {
@@ -64,10 +67,19 @@ impl Holders {
     }
 }
 
+fn one_more(people: &mut Count, grantee: &Arc<Grantee>) -> Arc<Grantee> {
+    let (n, known) = people.entry(grantee.user).or_insert_with(|| (0, grantee.clone()));
+    *n += 1;
+    if known != grantee {
+        *known = grantee.clone();
+    }
+    known.clone()
+}
+
 /// Whether nobody is left.
 fn one_less(people: &mut Count, user: Uuid) -> bool {
     match people.get_mut(&user) {
-        Some(n) if *n > 1 => *n -= 1,
+        Some((n, _)) if *n > 1 => *n -= 1,
         _ => drop(people.remove(&user)),
     }
     people.is_empty()

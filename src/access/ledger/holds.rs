@@ -73,10 +73,10 @@ impl Holds {
         let index = held.index;
         let of_binding = self.held.entry(binding.clone()).or_default();
         // recorded twice: the first counts
-        if of_binding.contains_key(grantee.username.as_str()) {
+        if of_binding.contains_key(&*grantee.username) {
             return;
         }
-        of_binding.insert(grantee.username.as_str().into(), held);
+        of_binding.insert(grantee.username.clone(), held);
         for on in [On::Mapping(owner.clone()), On::Source(grantee.source.clone())] {
             let tally = self.tallies.entry(on).or_default();
             tally.removals += 1;

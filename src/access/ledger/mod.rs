@@ -259,8 +259,8 @@ impl Ledger {
                 let binding = Arc::make_mut(binding);
                 binding.uid = Some(uid.as_str().into());
                 for grantee in &intent.adds {
-                    self.holders.hold(&intent.key.owner, grantee);
-                    if let Some(before) = binding.subjects.insert(grantee.username.as_str().into(), grantee.clone()) {
+                    let grantee = self.holders.hold(&intent.key.owner, grantee);
+                    if let Some(before) = binding.subjects.insert(grantee.username.clone(), grantee) {
                         self.holders.release(&intent.key.owner, &before);
                         self.holds.free(&intent.key.owner, &intent.binding, &before.username);
                     }
@@ -361,7 +361,7 @@ impl Ledger {
         let open = self.open_by_binding.get(id).into_iter().flat_map(|open| open.iter().rev());
         let intended = open
             .filter_map(|intent| self.intents.get(intent))
-            .find_map(|intent| intent.adds.iter().find(|g| g.username == username));
+            .find_map(|intent| intent.adds.iter().find(|g| *g.username == *username));
         intended.or_else(|| self.bindings.get(id)?.subjects.get(username))
     }
 

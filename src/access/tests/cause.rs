@@ -7,7 +7,7 @@ use crate::access::why::{Cause, Event};
 fn cause(world: &World, user: &str) -> Cause {
     let plan = world.plan(&key_of(&world.mapping, "view", "team-a"));
     let name = format!("oidc:{user}");
-    let adds = plan.adds.into_iter().map(|a| (a.grantee.username, a.why.cause));
+    let adds = plan.adds.into_iter().map(|a| (a.grantee.username.to_string(), a.why.cause));
     let removals = plan.removals.into_iter().map(|r| (r.subject.name, r.why.cause));
     let found = adds.chain(removals).find(|(who, _)| *who == name);
     found.unwrap_or_else(|| panic!("{user} neither comes nor goes")).1

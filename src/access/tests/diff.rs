@@ -302,14 +302,14 @@ fn a_name_that_becomes_another_persons_is_granted_anew() {
 fn what_somebody_else_does_to_a_binding_is_put_right() {
     let (mut world, ..) = world();
     world.run();
-    world.tamper(|o| o.subjects.push(SubjectRef::user("oidc:eve")));
+    world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).push(SubjectRef::user("oidc:eve")));
     assert_eq!(going(&world, "view"), [("oidc:eve".to_owned(), Class::Foreign, "Foreign")]);
     world.settle();
     assert_eq!(world.short(), ["team-a/view:ada", "team-a/view:bob"]);
 
     for kind in ["Group", "ServiceAccount"] {
         world.tamper(|o| {
-            o.subjects.push(SubjectRef {
+            std::sync::Arc::make_mut(&mut o.subjects).push(SubjectRef {
                 kind: kind.to_owned(),
                 name: "oidc:ada".to_owned(),
                 namespace: None,
@@ -320,7 +320,7 @@ fn what_somebody_else_does_to_a_binding_is_put_right() {
         assert!(world.cluster.values().all(|o| o.subjects.iter().all(|s| s.kind == "User")));
     }
 
-    world.tamper(|o| o.subjects.clear());
+    world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).clear());
     let written = world.settle();
     assert!(
         matches!(&written[..], [w] if matches!(&w.op, Op::Put { adds, .. } if adds.iter().all(|a| a.why.cause == Cause::Restored))),
@@ -335,7 +335,7 @@ fn what_somebody_else_does_to_a_binding_is_put_right() {
 
     for label in [labels::SHARD, labels::OWNER] {
         world.tamper(|o| {
-            o.labels.insert(label.to_owned(), "0".to_owned());
+            std::sync::Arc::make_mut(&mut o.labels).insert(label.to_owned(), "0".to_owned());
         });
         let written = world.settle();
         assert!(
@@ -356,7 +356,7 @@ fn what_was_removed_and_not_recorded_is_recorded() {
     // the write was done, the record is missing
     world.change("okta", group, json!({}), &[], &[ada]);
     world.evaluate();
-    world.tamper(|o| o.subjects.retain(|s| s.name != "oidc:ada"));
+    world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).retain(|s| s.name != "oidc:ada"));
     let plan = world.plan(&key_of(&world.mapping, "view", "team-a"));
     assert_eq!(plan.records.iter().map(|r| r.why.label()).collect::<Vec<_>>(), ["LeftGroups"]);
     assert!(plan.removals.is_empty() && plan.adds.is_empty());
@@ -410,8 +410,8 @@ fn what_is_not_ours_is_left_alone() {
         let mut other = self::world().0;
         other.run();
         other.tamper(|o| {
-            o.labels.insert(label.to_owned(), value.to_owned());
-            o.subjects.push(SubjectRef::user("oidc:eve"));
+            std::sync::Arc::make_mut(&mut o.labels).insert(label.to_owned(), value.to_owned());
+            std::sync::Arc::make_mut(&mut o.subjects).push(SubjectRef::user("oidc:eve"));
         });
         assert_eq!(other.settle(), Vec::new(), "{label}={value}");
     }
@@ -421,7 +421,7 @@ fn what_is_not_ours_is_left_alone() {
         journal: "j2".to_owned(),
         predecessors: vec!["j1".to_owned()],
     };
-    world.tamper(|o| o.subjects.push(SubjectRef::user("oidc:eve")));
+    world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).push(SubjectRef::user("oidc:eve")));
     assert_eq!(world.settle().len(), 1);
     assert_eq!(world.access().len(), 2);
 }
@@ -449,7 +449,7 @@ fn an_empty_binding_goes() {
     world.run();
     world.change("okta", group, json!({}), &[], &[ada, bob]);
     world.evaluate();
-    world.tamper(|o| o.subjects.clear());
+    world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).clear());
     let written = world.settle();
     assert!(
         matches!(&written[..], [w] if matches!(&w.op, Op::Delete { removals, .. } if removals.is_empty())),

@@ -129,7 +129,7 @@ fn what_somebody_wrote_into_a_binding_is_a_removal_like_others() {
         let ada = world.user("okta", "ada");
         world.group("okta", "devs", &[ada]);
         world.run();
-        world.tamper(|o| o.subjects.push(SubjectRef::user("oidc:eve")));
+        world.tamper(|o| std::sync::Arc::make_mut(&mut o.subjects).push(SubjectRef::user("oidc:eve")));
         world.circumstances = circumstances(&[hold]);
         world.settle();
         assert_eq!(world.access().len() == 1, goes, "{hold:?}");
@@ -145,7 +145,7 @@ fn nothing_at_all_is_written_or_recorded_while_the_directory_is_not_proved() {
     world.delete("okta", group);
     world.evaluate();
     world.tamper(|o| {
-        o.subjects.clear();
+        std::sync::Arc::make_mut(&mut o.subjects).clear();
         o.tampered = true;
     });
     let before = (world.cluster.clone(), world.journal.len());

@@ -12,7 +12,7 @@ use crate::api::mapping::{RoleKind, RoleRef};
 fn grantee(name: &str) -> Grantee {
     Grantee {
         kind: SubjectKind::User,
-        username: name.to_owned(),
+        username: name.into(),
         source: "okta".to_owned(),
         user: id(7),
         n: 7,
@@ -177,7 +177,7 @@ fn an_open_intent_is_settled_by_looking() {
     let observed = |op: &str, people: &[&str]| Observed {
         uid: "b1".to_owned(),
         op: Some(op.to_owned()),
-        subjects: people.iter().map(|p| SubjectRef::user(*p)).collect(),
+        subjects: people.iter().map(|p| SubjectRef::user(*p)).collect::<Vec<_>>().into(),
         ..Observed::default()
     };
     for (action, seen, expected) in [
@@ -389,7 +389,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let grantees = proptest::collection::vec(
         (".{0,20}", ".{0,8}", any::<u32>(), any::<u32>()).prop_map(|(username, source, n, via)| Grantee {
             kind: if n % 2 == 0 { SubjectKind::User } else { SubjectKind::Group },
-            username,
+            username: username.into(),
             source,
             user: id(u64::from(n)),
             n,

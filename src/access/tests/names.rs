@@ -54,7 +54,7 @@ fn ours_is_what_has_our_labels_our_journal_and_our_name() {
     let key = key_of(&world.mapping, "view", "team-a");
     let observed = world.seen(&key).expect("the binding").clone();
     assert_eq!(identify(&observed, &world.installation), Some(key.clone()));
-    assert_eq!(observed.labels, binding_labels(&key, &world.installation));
+    assert_eq!(*observed.labels, binding_labels(&key, &world.installation));
     type Change = fn(&mut crate::access::binding::Observed);
     let changes: [(&str, Change); 11] = [
         ("name", |o| o.name = "rolecall-00000000000000000000000000000000".to_owned()),
@@ -63,11 +63,21 @@ fn ours_is_what_has_our_labels_our_journal_and_our_name() {
         ("role's kind", |o| o.role = None),
         ("mapping", |o| o.mapping = None),
         ("another mapping", |o| o.mapping = Some("RoleMapping/team-a/ops".to_owned())),
-        ("managed by", |o| drop(o.labels.remove(labels::MANAGED_BY))),
-        ("class", |o| drop(o.labels.insert(labels::CLASS.to_owned(), "x".to_owned()))),
-        ("journal", |o| drop(o.labels.insert(labels::JOURNAL.to_owned(), "j0".to_owned()))),
-        ("no journal", |o| drop(o.labels.remove(labels::JOURNAL))),
-        ("shard", |o| drop(o.labels.insert(labels::SHARD.to_owned(), "01".to_owned()))),
+        ("managed by", |o| {
+            drop(std::sync::Arc::make_mut(&mut o.labels).remove(labels::MANAGED_BY))
+        }),
+        ("class", |o| {
+            drop(std::sync::Arc::make_mut(&mut o.labels).insert(labels::CLASS.to_owned(), "x".to_owned()))
+        }),
+        ("journal", |o| {
+            drop(std::sync::Arc::make_mut(&mut o.labels).insert(labels::JOURNAL.to_owned(), "j0".to_owned()))
+        }),
+        ("no journal", |o| {
+            drop(std::sync::Arc::make_mut(&mut o.labels).remove(labels::JOURNAL))
+        }),
+        ("shard", |o| {
+            drop(std::sync::Arc::make_mut(&mut o.labels).insert(labels::SHARD.to_owned(), "01".to_owned()))
+        }),
     ];
     for (name, change) in changes {
         let mut other = observed.clone();
@@ -78,7 +88,7 @@ fn ours_is_what_has_our_labels_our_journal_and_our_name() {
     assert_eq!(identify(&observed, &without_journal), None);
     // no class label is the default class
     let mut plain = observed.clone();
-    plain.labels.remove(labels::CLASS);
+    std::sync::Arc::make_mut(&mut plain.labels).remove(labels::CLASS);
     assert_eq!(identify(&plain, &world.installation), Some(key));
 }
 

@@ -40,9 +40,7 @@ fn each_group_waits_until_somebody_approves_it() {
     let key = world.keys().into_iter().next().expect("a binding");
     let held = world.gated(&key).held_adds;
     assert_eq!(
-        held.iter()
-            .map(|(add, hold)| (add.grantee.username.as_str(), *hold))
-            .collect::<Vec<_>>(),
+        held.iter().map(|(add, hold)| (&*add.grantee.username, *hold)).collect::<Vec<_>>(),
         [("oidc:ada", Hold::NewGroup)]
     );
     approve(&mut world);
@@ -171,12 +169,8 @@ fn a_subject_that_somebody_wrote_there_by_hand_is_no_approval() {
     let mut renamed = world.mapping.clone();
     renamed.approves_groups = true;
     world.edit(renamed);
-    world
-        .cluster
-        .get_mut(&id)
-        .expect("it stands")
-        .subjects
-        .push(crate::access::binding::SubjectRef::user("oidc:eve"));
+    let binding = world.cluster.get_mut(&id).expect("it stands");
+    std::sync::Arc::make_mut(&mut binding.subjects).push(crate::access::binding::SubjectRef::user("oidc:eve"));
     world.run();
     assert_eq!(world.short(), ["team-a/view:ada"]);
 }

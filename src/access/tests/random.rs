@@ -453,9 +453,9 @@ fn run(steps: &[Step]) {
                 let version = world.versions.to_string();
                 let observed = world.cluster.get_mut(id).expect("it stands");
                 match how {
-                    1 => observed.subjects.push(crate::access::binding::SubjectRef::user("oidc:eve")),
-                    2 => observed.subjects.truncate(1),
-                    _ => observed.subjects.clear(),
+                    1 => std::sync::Arc::make_mut(&mut observed.subjects).push(crate::access::binding::SubjectRef::user("oidc:eve")),
+                    2 => std::sync::Arc::make_mut(&mut observed.subjects).truncate(1),
+                    _ => std::sync::Arc::make_mut(&mut observed.subjects).clear(),
                 }
                 observed.resource_version = version;
             }

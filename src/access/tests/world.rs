@@ -269,7 +269,7 @@ impl World {
             let (Op::Create { adds: all, .. } | Op::Put { adds: all, .. }) = op else {
                 return false;
             };
-            let why = reasons(all.iter().map(|add| (add.grantee.username.as_str(), &add.why)));
+            let why = reasons(all.iter().map(|add| (&*add.grantee.username, &add.why)));
             self.record(Event::Intent {
                 op: 0,
                 binding: id.clone(),
@@ -296,12 +296,12 @@ impl World {
                     name: id.name.clone(),
                     uid: format!("uid-{version}"),
                     resource_version: version,
-                    labels: names::binding_labels(key, &self.installation),
+                    labels: names::binding_labels(key, &self.installation).into(),
                     mapping: Some(key.owner.to_string()),
                     op: Some(format!("{}/0", self.access_index)),
                     term: None,
                     role: Some(key.role.clone()),
-                    subjects: subjects.clone(),
+                    subjects: subjects.clone().into(),
                     deleting: false,
                     tampered: false,
                 };
@@ -317,9 +317,9 @@ impl World {
                 assert_eq!((&stands.uid, &stands.resource_version), (uid, resource_version));
                 let unique: BTreeSet<&SubjectRef> = subjects.iter().collect();
                 assert_eq!(unique.len(), subjects.len(), "a subject twice");
-                stands.subjects = subjects.clone();
+                stands.subjects = subjects.clone().into();
                 stands.resource_version = version;
-                stands.labels = names::binding_labels(key, &self.installation);
+                stands.labels = names::binding_labels(key, &self.installation).into();
                 stands.mapping = Some(key.owner.to_string());
                 stands.tampered = false;
             }
@@ -435,9 +435,9 @@ impl World {
             name: id.name.clone(),
             uid: "foreign".to_owned(),
             resource_version: "1".to_owned(),
-            labels: [(labels::MANAGED_BY.to_owned(), "Helm".to_owned())].into(),
+            labels: std::sync::Arc::new([(labels::MANAGED_BY.to_owned(), "Helm".to_owned())].into()),
             role: Some(key.role.clone()),
-            subjects: vec![SubjectRef::user("oidc:eve")],
+            subjects: vec![SubjectRef::user("oidc:eve")].into(),
             ..Observed::default()
         };
         self.cluster.insert(id, observed);
