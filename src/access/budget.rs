@@ -207,8 +207,15 @@ impl<'a> Budget<'a> {
             .as_ref()
             .filter(|_| matches!(removal.class, Class::Other | Class::Replaced))?;
         let (ledger, spending, owner, source) = (self.ledger, self.spending, self.owner, grantee.source.as_str());
+        let hold = match grantee.is_inherited() {
+            true => Hold::LossAccepted,
+            false => Hold::Budget,
+        };
         if let Some(held) = ledger.held(id, &grantee.username) {
-            return (held.index > ledger.approved(owner, source)).then_some(Hold::Budget);
+            return (held.index > ledger.approved(owner, source)).then_some(hold);
+        }
+        if hold == Hold::LossAccepted {
+            return Some(hold);
         }
         let of_mapping = self
             .account
@@ -249,7 +256,8 @@ pub struct Unrecorded {
 impl Unrecorded {
     /// Compares what the gate holds with what the ledger says. `decided`: nothing of the mapping is undecided at the moment; else nobody is free.
     pub fn of(ledger: &Ledger, id: &BindingId, gated: &Gated, decided: bool) -> Self {
-        let by_budget = gated.held_removals.iter().filter(|(_, hold)| *hold == Hold::Budget);
+        let recorded = |hold: Hold| matches!(hold, Hold::Budget | Hold::LossAccepted);
+        let by_budget = gated.held_removals.iter().filter(|(_, hold)| recorded(*hold));
         let names = by_budget.map(|(removal, _)| (removal.subject.name.as_str(), &removal.why));
         let new = names.filter(|(name, _)| ledger.held(id, name).is_none());
         let known = |name: &str| ledger.binding(id).is_some_and(|binding| binding.subjects.contains_key(name));

@@ -12,7 +12,11 @@ const NEWEST: usize = 256;
 /// By what the person is an active member of the group, directly or through other groups: the newest change that took part in it.
 pub(super) fn joined(source: &Source, n: u32, via: u32) -> Event {
     let above = source.ancestors(n);
-    let found = source.newest_changes().take(NEWEST).find(|c| match (&c.what, c.kind) {
+    // what took part in it is a change of the person or of one of these groups: nothing newer than the newest of those has to be looked at
+    let part = [n, via].into_iter().chain(&above).filter_map(|n| source.get(n));
+    let last = part.map(|resource| resource.changed()).max().unwrap_or_default();
+    let newest = source.newest_changes().take(NEWEST).skip_while(|c| c.index > last);
+    let found = { newest }.find(|c| match (&c.what, c.kind) {
         (What::Members { add, .. }, _) => concerns(add, n, &above) && (c.n == via || source.ancestors(c.n).contains(via)),
         (What::Created | What::Attributes, Kind::User) => c.n == n,
         (What::Created | What::Attributes, Kind::Group) => c.n == via,

@@ -220,6 +220,8 @@ impl Judge<'_, '_> {
             let wanted = wanted.filter(|wanted| !self.is_new(wanted) || recorded.is_none_or(|recorded| self.still_through(recorded)));
             match (recorded, wanted) {
                 (Some(recorded), Some(wanted)) if recorded.is_person(wanted) => {}
+                // whoever bears the name now is taken to be the one who bore it: they keep it, and are known again
+                (Some(recorded), Some(wanted)) if recorded.is_inherited() && !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
                 (None, Some(wanted)) if !self.waits(wanted) => plan.adds.push(self.add(wanted, true)),
                 (None, _) => plan.removals.extend(self.foreign(subject.clone())),
                 (Some(recorded), wanted) => {
@@ -322,6 +324,10 @@ impl Judge<'_, '_> {
     fn judge(&self, held: &Grantee, taken: bool) -> Option<(Class, Why, Replacement)> {
         let view = self.view;
         let with = |class, cause| Some((class, view.why(&held.source, Some(held.via), cause), Replacement::None));
+        if held.is_inherited() {
+            let (class, cause) = self.judge_inherited(held)?;
+            return with(class, cause);
+        }
         if let Some(cause) = said_by_provider(view, held) {
             return with(Class::Said, cause);
         }
@@ -367,6 +373,23 @@ impl Judge<'_, '_> {
         };
         let via = now.map_or(held.via, |now| now.via);
         Some((class, view.why(&held.source, Some(via), cause), replacement))
+    }
+
+    /// The same of somebody of whom only the name is known.
+    fn judge_inherited(&self, held: &Grantee) -> Option<(Class, Cause)> {
+        let view = self.view;
+        if let Some(user) = view.usernames.disabled(&held.username).filter(|_| held.kind == SubjectKind::User) {
+            let user = view.directory.source(&user.0).and_then(|source| source.get(user.1));
+            return Some((Class::Said, Cause::Disabled(user.map(|user| said(user)).unwrap_or_default())));
+        }
+        let cause = match view.owner {
+            Owner::Frozen(_) => return None,
+            Owner::Ended(_) => Cause::MappingEnded,
+            Owner::Live(live) if live.mapping.expired => Cause::Expired,
+            Owner::Live(_) if !view.is_there(&self.key.namespace) => Cause::NamespaceGone,
+            Owner::Live(_) => Cause::LossAccepted,
+        };
+        Some((Class::Other, cause))
     }
 
     /// The person is none of those who are granted this role here.

@@ -28,6 +28,9 @@ pub enum Hold {
     NewGroup,
     /// More people would lose something within an hour than the limits of the mapping or the source say. It holds one removal, not a mapping.
     Budget,
+    /// A journal was lost and somebody accepted that: whoever was granted something before, and is not to hold it by what was said since, keeps it until
+    /// that is approved. It holds one removal, not a mapping.
+    LossAccepted,
     /// The access journal is lost, and the directory is proved.
     AccessJournalLost,
     /// The directory is lost, rolled back, or not proved fresh.
@@ -47,13 +50,14 @@ pub enum Column {
 
 impl Hold {
     /// Every row.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MappingSuspended,
         Self::Planned,
         Self::SourceSuspended,
         Self::PolicyMissing,
         Self::NewGroup,
         Self::Budget,
+        Self::LossAccepted,
         Self::AccessJournalLost,
         Self::DirectoryUnproved,
     ];
@@ -62,11 +66,19 @@ impl Hold {
     pub fn passes(self, column: Column) -> bool {
         match (self, column) {
             (Self::DirectoryUnproved, _) => false,
-            (_, Column::Said) | (Self::PolicyMissing | Self::NewGroup, Column::Other) | (Self::Budget, Column::Grant) => true,
+            (_, Column::Said)
+            | (Self::PolicyMissing | Self::NewGroup, Column::Other)
+            | (Self::Budget | Self::LossAccepted, Column::Grant) => true,
             (_, Column::Grant) => false,
-            (Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::Budget | Self::AccessJournalLost, Column::Other) => {
-                false
-            }
+            (
+                Self::Planned
+                | Self::MappingSuspended
+                | Self::SourceSuspended
+                | Self::Budget
+                | Self::LossAccepted
+                | Self::AccessJournalLost,
+                Column::Other,
+            ) => false,
         }
     }
 
@@ -79,6 +91,7 @@ impl Hold {
             Self::PolicyMissing => "PolicyMissing",
             Self::NewGroup => "NewGroup",
             Self::Budget => "BudgetExceeded",
+            Self::LossAccepted => "JournalLossAccepted",
             Self::AccessJournalLost => "AccessJournalLost",
             Self::DirectoryUnproved => "DirectoryUnproved",
         }
@@ -88,7 +101,7 @@ impl Hold {
     pub fn is_asked_for(self) -> bool {
         matches!(
             self,
-            Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::NewGroup | Self::Budget
+            Self::Planned | Self::MappingSuspended | Self::SourceSuspended | Self::NewGroup | Self::Budget | Self::LossAccepted
         )
     }
 
@@ -104,6 +117,9 @@ impl Hold {
             }
             Self::Budget => {
                 "more people would lose access within an hour than spec.limits of the mapping or of a source allow: look at them with kubectl rolecall holds, and release them with kubectl rolecall approve"
+            }
+            Self::LossAccepted => {
+                "a journal's loss was accepted, and what was granted before to people whom the provider has not named since is kept: when it has pushed everybody again, look at them with kubectl rolecall holds, and release them with kubectl rolecall approve"
             }
             Self::AccessJournalLost => "the access journal is lost or damaged: see the sources' conditions for what to do",
             Self::DirectoryUnproved => {

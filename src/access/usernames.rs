@@ -20,6 +20,8 @@ pub struct Usernames {
     sources: OrdMap<Arc<str>, Names>,
     /// Every claim on a name, the best first.
     claims: OrdMap<Arc<str>, OrdSet<Claim>>,
+    /// Who is not active, by what they are called.
+    disabled: OrdMap<Arc<str>, OrdSet<(Arc<str>, u32)>>,
     /// Of users, or of groups.
     kind: SubjectKind,
 }
@@ -31,6 +33,8 @@ struct Names {
     losers: OrdSet<u32>,
     /// The users for whom the expression yields nothing.
     nameless: OrdMap<u32, Arc<str>>,
+    /// What the users are called who are not active.
+    disabled: OrdMap<u32, Arc<str>>,
 }
 
 /// The order decides: longest borne, then created first, then by source and number, so that it is decided everywhere alike.
@@ -54,7 +58,7 @@ impl Usernames {
 
     fn all(&self, source: &Source) -> RoaringBitmap {
         match self.kind {
-            SubjectKind::User => source.active().clone(),
+            SubjectKind::User => source.of_kind(Kind::User).clone(),
             SubjectKind::Group => source.of_kind(Kind::Group) - source.ignored(),
         }
     }
@@ -80,12 +84,19 @@ impl Usernames {
                     .sources
                     .get(source)
                     .into_iter()
-                    .flat_map(|names| names.by_user.keys().chain(names.nameless.keys()));
+                    .flat_map(|names| names.by_user.keys().chain(names.nameless.keys()).chain(names.disabled.keys()));
                 let all = now.map(|source| self.all(source)).unwrap_or_default();
                 known.copied().chain(all.iter()).collect()
             }
         };
         let kind = self.kind;
+        for n in numbers.iter().copied().filter(|_| kind == SubjectKind::User) {
+            let user = now
+                .and_then(|source| source.get(n))
+                .filter(|user| user.kind == Kind::User && !user.active);
+            let called = user.and_then(|user| evaluate(user, expression).ok());
+            self.call_disabled(&name, n, called.map(|(.., text)| text));
+        }
         self.replace(&name, numbers, |n| {
             now.and_then(|source| named(kind, source, n))
                 .map(|resource| evaluate(resource, expression))
@@ -98,6 +109,8 @@ impl Usernames {
             return Vec::new();
         };
         let (name, numbers) = (name.clone(), names.by_user.keys().copied().collect());
+        let disabled: Vec<u32> = names.disabled.keys().copied().collect();
+        disabled.into_iter().for_each(|n| self.call_disabled(&name, n, None));
         let changed = self.replace(&name, numbers, |_| None);
         self.sources.remove(source);
         changed
@@ -121,6 +134,38 @@ impl Usernames {
     /// Who has a username.
     pub fn holder(&self, username: &str) -> Option<(&Arc<str>, u32)> {
         self.claims.get(username)?.get_min().map(|claim| (&claim.source, claim.n))
+    }
+
+    /// A user whom a provider disabled and who is called so, if nobody is who is active.
+    pub fn disabled(&self, username: &str) -> Option<&(Arc<str>, u32)> {
+        let disabled = self.disabled.get(username)?;
+        disabled.get_min().filter(|_| self.holder(username).is_none())
+    }
+
+    /// What a user is called whom the provider disabled.
+    pub fn called(&self, source: &str, n: u32) -> Option<&Arc<str>> {
+        self.sources.get(source)?.disabled.get(&n)
+    }
+
+    fn call_disabled(&mut self, source: &Arc<str>, n: u32, name: Option<String>) {
+        let before = self.sources.get(source).and_then(|names| names.disabled.get(&n)).cloned();
+        if before.as_deref() == name.as_deref() {
+            return;
+        }
+        if let Some(before) = before {
+            if let Some(all) = self.disabled.get_mut(&before) {
+                all.remove(&(source.clone(), n));
+                if all.is_empty() {
+                    self.disabled.remove(&before);
+                }
+            }
+            self.sources.entry(source.clone()).or_default().disabled.remove(&n);
+        }
+        if let Some(name) = name {
+            let name: Arc<str> = name.into();
+            self.disabled.entry(name.clone()).or_default().insert((source.clone(), n));
+            self.sources.entry(source.clone()).or_default().disabled.insert(n, name);
+        }
     }
 
     /// How many active users of a source do not get the username they yield, because somebody else has it.

@@ -95,6 +95,8 @@ pub enum Cause {
     MappingEnded,
     /// The source was deleted.
     SourceEnded,
+    /// It was granted before a journal was lost, and by what the provider said since nobody of that name is to hold it.
+    LossAccepted,
     /// Somebody else wrote this subject into the binding.
     Foreign,
     /// Kubernetes refused to let the binding shrink, so that it was deleted; who may stay is granted it again.
@@ -127,6 +129,7 @@ impl Why {
             Cause::Vanished => "Vanished",
             Cause::MappingEnded => "MappingEnded",
             Cause::SourceEnded => "SourceEnded",
+            Cause::LossAccepted => "LossAccepted",
             Cause::Foreign => "Foreign",
             Cause::Rewritten => "Rewritten",
         }
@@ -158,6 +161,10 @@ impl fmt::Display for Cause {
             Self::Vanished => write!(f, "found gone: taken out by somebody else, or by a write that was not recorded"),
             Self::MappingEnded => write!(f, "the mapping was deleted"),
             Self::SourceEnded => write!(f, "the source was deleted"),
+            Self::LossAccepted => write!(
+                f,
+                "granted before a journal was lost, and not claimed since by anybody of that name"
+            ),
             Self::Foreign => write!(f, "written into the binding by somebody else"),
             Self::Rewritten => write!(f, "Kubernetes refused to let the binding shrink; granted again at once"),
         }

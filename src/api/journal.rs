@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = kube::core::Rule::new("self == oldSelf || (self.id == oldSelf.id && self.index > oldSelf.index && self.previous == oldSelf.head)").message("does not follow the head: a journal is only ever appended to"))]
+#[x_kube(validation = kube::core::Rule::new("has(self.predecessors) == has(oldSelf.predecessors) && (!has(self.predecessors) || self.predecessors == oldSelf.predecessors)").message("what a journal follows on is said when it is made"))]
 pub struct JournalSpec {
     /// The id of the installation, the same for both journals: a UUID.
     #[schemars(length(max = 64))]
@@ -43,6 +44,10 @@ pub struct JournalSpec {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub checkpoint: String,
+    /// The UIDs of the Journal objects whose loss somebody accepted, and that this one follows; `unknown` where nobody knew it. The newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub predecessors: Vec<String>,
     /// The newest batches that are in no segment yet, oldest first, each as JSON text; about 4 KiB in all.
     #[schemars(length(max = 256), inner(length(max = 8192)))]
     pub tail: Vec<String>,

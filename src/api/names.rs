@@ -20,6 +20,8 @@ pub const TERM: &str = "rolecall.dev/term";
 pub const OP: &str = "rolecall.dev/op";
 /// Annotation, on a mapping or a source, by an admin with the verb `approve`: releases what is held there, up to the record of this number.
 pub const APPROVE: &str = "rolecall.dev/approve";
+/// Annotation, on a source, by an admin with the verb `approve`: accepts that a journal is lost for ever, by what the source's condition shows.
+pub const ACCEPT_JOURNAL_LOSS: &str = "rolecall.dev/accept-journal-loss";
 /// Annotation, on a mapping or a source: any text; another one than before asks for a look at everything of it now. Echoed in
 /// `status.lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "rolecall.dev/requestedAt";

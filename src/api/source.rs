@@ -289,6 +289,10 @@ pub struct ScimSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub drift: Vec<DriftStatus>,
+    /// By what the loss of a journal is accepted: the value for the annotation `rolecall.dev/accept-journal-loss`. Absent while none is lost.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub journal_loss: String,
     /// The journal that this source's data is in: what a loss is recognised by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalRef>,

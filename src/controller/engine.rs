@@ -24,8 +24,8 @@ use super::recorder::Recorder;
 use super::sightings::{SeenDone, Sightings};
 use super::status::{Pacer, Target as StatusTarget};
 use super::work::{Granting, Unsettled, WriteDone};
-use super::world::{Change, World, place, slim};
-use super::{Args, evidence, fence, start, world};
+use super::world::{Change, Touched, World, feed};
+use super::{Args, acceptance, evidence, fence, start, world};
 use crate::access::binding::Observed;
 use crate::access::budget::Spending;
 use crate::access::key::{BindingKey, MappingKey};
@@ -156,6 +156,7 @@ pub struct Engine {
     pub(super) places: Places,
     pub(super) sightings: Sightings,
     pub(super) access_lost: Option<Loss>,
+    pub(super) loss_token: String,
     pub(super) checking: bool,
     pub(super) lease_asked: bool,
     pub(super) index_told: HashMap<String, Instant>,
@@ -187,6 +188,7 @@ pub async fn run(
         access,
         id,
         access_lost,
+        renewed,
     } = start::journals(&args, &client, &term, &world, &memory).await?;
     let _garbage = [
         start::collect(directory.clone(), args.garbage_delay),
@@ -199,6 +201,7 @@ pub async fn run(
         fence: format!("{}-fence", args.fullname),
     };
     let old = before.unwrap_or_else(|| "nobody/0".to_owned());
+    let loss_token = acceptance::token(&world, &args.class, "access");
     let mut engine = Engine {
         installation: Installation {
             class: args.class.clone(),
@@ -251,11 +254,15 @@ pub async fn run(
         validity,
         places: Places::default(),
         sightings: Sightings::default(),
+        loss_token,
         access_lost,
         checking: false,
         lease_asked: false,
         index_told: HashMap::new(),
     };
+    if engine.access_lost.is_none() {
+        engine.take_over(&renewed).await?;
+    }
     let bindings: Vec<String> = engine.world.bindings.iter().map(|(key, _)| key.clone()).collect();
     engine.bindings_changed(&bindings);
     // Before anything else, and before the fence is waited for: what stands here grants nothing, and a POST that got lost cannot pass it any more.
@@ -272,43 +279,10 @@ pub async fn run(
     let ended = engine.lead(&mut changes, &memory).await;
     engine.remember(&memory); // what was known last is what a loss is measured by
     if let Err(Error::Lost(journal, loss)) = &ended {
-        start::tell_loss(&engine.client, &engine.world, &engine.args.class, journal, loss, &memory).await;
+        let whose = (&*engine.args.namespace, &*engine.args.class);
+        start::tell_loss(&engine.client, &engine.world, whose, journal, loss, &memory).await;
     }
     ended
-}
-
-/// Takes one event in, without looking at what it means.
-pub fn feed(world: &mut World, change: Change) -> Touched {
-    match change {
-        Change::Source(event) => Touched::Sources(world.sources.feed(event, slim)),
-        Change::Mapping(event) => Touched::Mappings(world.mappings.feed(event, slim)),
-        Change::ClusterMapping(event) => Touched::ClusterMappings(world.cluster_mappings.feed(event, slim)),
-        Change::Namespace(event) => Touched::Namespaces(world.namespaces.feed(event, place)),
-        Change::Binding(event) => Touched::Bindings(world.bindings.feed(event)),
-        Change::WideBinding(event) => Touched::Bindings(world.bindings.feed_wide(event)),
-        Change::Role(event) => Touched::Roles(world.roles.feed(event, |_| ())),
-        Change::ClusterRole(event) => Touched::Roles(world.cluster_roles.feed(event, |_| ())),
-        Change::Policy(event) => Touched::Policies(world.policies.feed(event, slim)),
-        Change::PolicyBinding(event) => Touched::Policies(world.policy_bindings.feed(event, slim)),
-    }
-}
-
-/// Which objects an event changed, by key.
-pub enum Touched {
-    /// Sources.
-    Sources(Vec<String>),
-    /// RoleMappings.
-    Mappings(Vec<String>),
-    /// ClusterRoleMappings.
-    ClusterMappings(Vec<String>),
-    /// Namespaces.
-    Namespaces(Vec<String>),
-    /// Bindings with our labels.
-    Bindings(Vec<String>),
-    /// Roles of either kind.
-    Roles(Vec<String>),
-    /// Admission policies and their bindings.
-    Policies(Vec<String>),
 }
 
 impl Engine {
@@ -332,11 +306,8 @@ impl Engine {
         // Whom the ledger names as of a source that it does not know any more is of one that ended.
         let ledger = self.access.snapshot();
         self.spending = Spending::of(&ledger.state, Timestamp::now());
-        let named = ledger
-            .state
-            .bindings()
-            .flat_map(|(_, b)| b.subjects.values())
-            .map(|g| g.source.as_str());
+        let people = ledger.state.bindings().flat_map(|(_, b)| b.subjects.values());
+        let named = people.filter(|g| !g.is_inherited()).map(|g| g.source.as_str());
         self.ended_sources = named.filter(|name| ledger.state.source(name).is_none()).map(Arc::from).collect();
         let sources: Vec<String> = self.world.sources.items().keys().cloned().collect();
         self.sources_changed(&sources);
@@ -345,7 +316,9 @@ impl Engine {
         owners.extend(self.mapping_keys());
         for key in owners {
             // Recorded, but ended: a crash came before what it gave was gone.
-            let ended = ledger.state.mapping(&key).is_none() && !self.mapping_keys().contains(&key);
+            // Unless it was granted before a journal was lost: then nobody knows what became of its mapping.
+            let there = self.mapping_keys().contains(&key);
+            let ended = ledger.state.mapping(&key).is_none() && !there && !ledger.state.has_inherited(&key);
             self.owners.insert(key.clone(), Owner { ended, ..Owner::default() });
             self.evaluate(&key);
         }
@@ -404,6 +377,9 @@ impl Engine {
                 self.look_at_guards(false);
                 self.look_at_deletions();
                 self.look_at_approvals();
+                if self.access_lost.is_some() && acceptance::is_accepted(&self.world, &self.args.class, "access") {
+                    return Err(Error::Repaired);
+                }
                 self.look_at_places(true);
                 self.look_at_unseen();
                 self.spending.forget(Timestamp::now());

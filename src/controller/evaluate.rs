@@ -110,6 +110,11 @@ impl Engine {
             }
         }
         self.people_changed(name, Some(affected(source, changes)), moved);
+        // Of whom only the name is known, whom the provider says to be disabled by that name loses access.
+        let ledger = self.access.snapshot();
+        for name in named.iter().filter_map(|n| self.usernames.called(name, *n)) {
+            ledger.state.inherited(name).for_each(|key| self.queue.add(key));
+        }
         // Whoever was disabled or deleted leaves at once what nobody can read at the moment, and what is held: the mapping may not mean the person or
         // the namespace any more, so that nothing else would look there.
         if changes.iter().any(|c| c.said_by_provider) {

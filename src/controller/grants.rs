@@ -8,7 +8,7 @@ use super::work::Purpose;
 use crate::access::diff::{Add, Removal};
 use crate::access::gate::Op;
 use crate::access::key::{BindingKey, MappingKey};
-use crate::access::ledger::{Action, Event as Record, reasons};
+use crate::access::ledger::{Action, Event as Record, Outcome, reasons};
 use crate::directory::Directory;
 use crate::journal::{Error as JournalError, Snapshot, Verdict};
 
@@ -100,15 +100,30 @@ impl Engine {
 
     fn grant(&mut self, key: BindingKey, planned: Planned) {
         let op = format!("{}/{}", planned.intent.0, planned.intent.1);
-        // Only exactly what was recorded is written; anything newer is decided anew.
+        // Only exactly what was recorded is written; anything newer is decided anew. Who stands there already does not come any more: by the record they are
+        // known, and if nobody else comes there is nothing to write.
+        let coming: Vec<Add> = planned.adds.iter().filter(|add| !add.stands).cloned().collect();
+        if coming.is_empty() && self.all_stand(&key, &planned.adds) && !self.queue.is_busy(&key) {
+            let uid = self.seen(&key).map(|observed| observed.uid.clone()).unwrap_or_default();
+            self.recorder.soon(Record::Outcome {
+                intent: planned.intent,
+                result: Outcome::Done { uid },
+            });
+            self.queue.add(key);
+            return;
+        }
         let verb = match self.decide(&key).op {
             _ if self.queue.is_busy(&key) => None,
             Op::Create { subjects, adds } if same(&adds, &planned.adds) => Some(Verb::Post(self.body(&key, &op, &subjects, None))),
             Op::Put {
                 subjects, adds, removals, ..
-            } if same(&adds, &planned.adds) && removals.len() == planned.removals.len() => self
-                .seen(&key)
-                .map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed)))),
+            } if same(&adds, &coming)
+                && self.all_stand(&key, planned.adds.iter().filter(|add| add.stands))
+                && removals.len() == planned.removals.len() =>
+            {
+                self.seen(&key)
+                    .map(|observed| Verb::Put(self.body(&key, &op, &subjects, Some(observed))))
+            }
             _ => None,
         };
         match verb {
@@ -121,6 +136,12 @@ impl Engine {
                 self.queue.add(key);
             }
         }
+    }
+
+    fn all_stand<'a>(&self, key: &BindingKey, adds: impl IntoIterator<Item = &'a Add>) -> bool {
+        let seen = self.seen(key);
+        let mut adds = adds.into_iter();
+        adds.all(|add| seen.is_some_and(|observed| observed.has(&add.grantee.subject())))
     }
 
     /// Takes in a step of a batch.

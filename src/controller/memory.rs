@@ -9,7 +9,8 @@ use crate::journal::{Known, Position};
 pub struct Memory(std::sync::Mutex<BTreeMap<&'static str, Known>>);
 
 impl Memory {
-    /// Takes note of where a journal was seen; whoever knows less does not overwrite more.
+    /// Takes note of where a journal was seen; whoever knows less of it does not overwrite more. One that was made anew is another one: that its loss was
+    /// accepted is seen when it is opened.
     pub fn remember(&self, journal: &'static str, at: &Position) {
         let known = Known {
             id: at.id.to_string(),
@@ -18,7 +19,7 @@ impl Memory {
             head: Some(at.head.to_string()),
         };
         let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if all.get(journal).is_none_or(|had| had.index < known.index) {
+        if all.get(journal).is_none_or(|had| had.uid != known.uid || had.index < known.index) {
             all.insert(journal, known);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
 
-pub mod answers;
+pub mod acceptance;
+mod answers;
 pub mod apply;
 pub mod bindings;
 pub mod deletion;

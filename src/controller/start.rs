@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use tokio::task::AbortHandle;
 
+use super::acceptance::{self, Renewed};
 use super::engine::Error;
 use super::memory::Memory;
 use super::status::{Target, Wanted, write};
@@ -16,10 +17,10 @@ use crate::access::ledger::Ledger;
 use crate::access::names::Installation;
 use crate::api::conditions::{self, Set};
 use crate::directory::Directory;
-use crate::journal::store::{Kubernetes, Store};
+use crate::journal::store::{Kubernetes, Store, StoreError};
 use crate::journal::{
     Collector, Creation, Error as JournalError, Guard, Journal, Known, Loss, Named, Options, Position, State, create_if_nothing_names_one,
-    load,
+    load, make_anew,
 };
 use crate::ops::lease;
 
@@ -36,6 +37,8 @@ pub struct Opened {
     pub id: String,
     /// The access journal is lost, and how.
     pub access_lost: Option<Loss>,
+    /// The journals that were made anew after a loss.
+    pub renewed: Renewed,
 }
 
 /// Opens both journals, making them where nothing names one. A lost access journal is no obstacle: grants are held then, and what the provider says goes on.
@@ -45,7 +48,7 @@ pub struct Opened {
 pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
     match open(args, client, term, world, memory).await {
         Err(Error::Lost(journal, loss)) => {
-            tell_loss(client, world, &args.class, journal, &loss, memory).await;
+            tell_loss(client, world, (&args.namespace, &args.class), journal, &loss, memory).await;
             Err(Error::Lost(journal, loss))
         }
         other => other,
@@ -68,6 +71,9 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
     });
     if let Some(told) = known.first() {
         bindings = evidence::of_this(bindings, &told.id);
+    }
+    if let Some(named) = &named {
+        renew(args, world, memory, (&directory, &access), &named.id, &known).await?;
     }
     let fresh = uuid::Uuid::new_v4().to_string();
     let mut lost = None;
@@ -95,6 +101,14 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         }
     }
     known.extend(bindings.iter().cloned());
+    let mut renewed = Renewed::new();
+    for (journal, store) in [("directory", &directory), ("access", &access)] {
+        if let Ok(root) = store.root().await
+            && !root.spec.predecessors.is_empty()
+        {
+            renewed.insert(journal, root.uid.to_string());
+        }
+    }
     let writer = format!("controller/{term}");
     let mut options = Options::new(writer.clone());
     (options.expect, options.prove_every) = (known, args.proof_interval);
@@ -114,7 +128,7 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         Ok(access) => (access, None),
         Err(JournalError::Lost(loss)) => {
             tracing::error!(%loss, "the access journal is lost: nothing is granted, and only what the provider says is taken away");
-            tell_loss(client, world, &args.class, "access", &loss, memory).await;
+            tell_loss(client, world, (&args.namespace, &args.class), "access", &loss, memory).await;
             let installation = Installation {
                 class: args.class.clone(),
                 journal: id.clone(),
@@ -134,7 +148,36 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         access,
         id,
         access_lost,
+        renewed,
     })
+}
+
+/// Makes the journals anew that are gone, and whose loss somebody accepts. Where both are gone, accepting the directory's loss is accepting both.
+async fn renew(
+    args: &Args,
+    world: &World,
+    memory: &Memory,
+    (directory, access): (&Arc<dyn Store>, &Arc<dyn Store>),
+    id: &str,
+    known: &[Known],
+) -> Result<(), Error> {
+    let is_gone = async |store: &Arc<dyn Store>| matches!(store.root().await, Err(StoreError::NotFound));
+    let (gone, accepts) = ((is_gone(directory).await, is_gone(access).await), |journal| {
+        acceptance::is_accepted(world, &args.class, journal)
+    });
+    let uid_of = |journal: &str| memory.of(journal).and_then(|known| known.uid);
+    if gone.0 && accepts("directory") {
+        let before = known.iter().find_map(|known| known.uid.clone()).or_else(|| uid_of("directory"));
+        tracing::warn!(id, "the loss of the directory journal is accepted: it is made anew");
+        let made = make_anew(&**directory, id, before.as_deref()).await;
+        made.map_err(|error| Error::of("directory", error))?;
+    }
+    if gone.1 && (accepts("access") || (gone.0 && accepts("directory"))) {
+        tracing::warn!(id, "the loss of the access journal is accepted: it is made anew");
+        let made = make_anew(&**access, id, uid_of("access").as_deref()).await;
+        made.map_err(|error| Error::of("access", error))?;
+    }
+    Ok(())
 }
 
 /// Waits until the lost access journal can be read again from its beginning to its head, is of the directory's installation, and is what
@@ -199,8 +242,10 @@ impl Drop for Collecting {
 }
 
 /// Shows a loss on every source: what happened, and what to do.
-pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &str, loss: &Loss, memory: &Memory) {
+pub async fn tell_loss(client: &Client, world: &World, (namespace, class): (&str, &str), journal: &str, loss: &Loss, memory: &Memory) {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
+    let token = acceptance::token(world, class, journal);
+    let advice = acceptance::advice(namespace, journal, &token);
     for source in world
         .sources
         .items()
@@ -210,13 +255,15 @@ pub async fn tell_loss(client: &Client, world: &World, class: &str, journal: &st
         let name = source.metadata.name.clone().unwrap_or_default();
         let old = source.status.clone().unwrap_or_default();
         let generation = source.metadata.generation.unwrap_or_default();
-        let message = format!("journal {journal}: {loss} Nothing is granted and nothing is revoked until then; what is granted stays.");
+        let message =
+            format!("journal {journal}: {loss} Nothing is granted and nothing is revoked until then; what is granted stays. {advice}");
         let set = [
             Set::new(conditions::READY, "False", loss.reason(), message.clone()),
             Set::new(conditions::STALLED, "True", loss.reason(), message.clone()),
             Set::new(loss.condition(), "True", loss.reason(), message),
         ];
         let mut status = old.clone();
+        status.journal_loss.clone_from(&token);
         status.observed_generation = generation;
         // What was known outlives this process, with its head: neither a process that starts now nor one that starts when the index has
         // grown past it may take the other history for good.

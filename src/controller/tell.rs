@@ -9,6 +9,7 @@ use kube::Resource as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::acceptance;
 use super::engine::{Done, Engine};
 use super::owner::Owner;
 use super::status::{Target, Told, Wanted, tell, worth_telling, write};
@@ -233,6 +234,8 @@ impl Engine {
         let loss = self.access_lost.as_ref().map(|loss| Loss {
             rolled_back: loss.condition() == conditions::JOURNAL_ROLLED_BACK,
             message: format!("journal access: {loss} Nothing is granted; whom a provider disables or deletes loses access all the same"),
+            token: self.loss_token.clone(),
+            advice: acceptance::advice(&self.args.namespace, "access", &self.loss_token),
         });
         let ledger = self.access.snapshot();
         let report = SourceReport {

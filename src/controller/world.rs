@@ -213,6 +213,40 @@ pub fn place(namespace: PartialObjectMeta<Namespace>) -> Place {
     }
 }
 
+/// Takes one event in, without looking at what it means.
+pub fn feed(world: &mut World, change: Change) -> Touched {
+    match change {
+        Change::Source(event) => Touched::Sources(world.sources.feed(event, slim)),
+        Change::Mapping(event) => Touched::Mappings(world.mappings.feed(event, slim)),
+        Change::ClusterMapping(event) => Touched::ClusterMappings(world.cluster_mappings.feed(event, slim)),
+        Change::Namespace(event) => Touched::Namespaces(world.namespaces.feed(event, place)),
+        Change::Binding(event) => Touched::Bindings(world.bindings.feed(event)),
+        Change::WideBinding(event) => Touched::Bindings(world.bindings.feed_wide(event)),
+        Change::Role(event) => Touched::Roles(world.roles.feed(event, |_| ())),
+        Change::ClusterRole(event) => Touched::Roles(world.cluster_roles.feed(event, |_| ())),
+        Change::Policy(event) => Touched::Policies(world.policies.feed(event, slim)),
+        Change::PolicyBinding(event) => Touched::Policies(world.policy_bindings.feed(event, slim)),
+    }
+}
+
+/// Which objects an event changed, by key.
+pub enum Touched {
+    /// Sources.
+    Sources(Vec<String>),
+    /// RoleMappings.
+    Mappings(Vec<String>),
+    /// ClusterRoleMappings.
+    ClusterMappings(Vec<String>),
+    /// Namespaces.
+    Namespaces(Vec<String>),
+    /// Bindings with our labels.
+    Bindings(Vec<String>),
+    /// Roles of either kind.
+    Roles(Vec<String>),
+    /// Admission policies and their bindings.
+    Policies(Vec<String>),
+}
+
 /// Without what only costs memory.
 pub fn slim<K: kube::Resource>(mut object: K) -> K {
     object.managed_fields_mut().clear();

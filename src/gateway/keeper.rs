@@ -140,7 +140,9 @@ impl Keeper {
         if synced.rolled_back && known != self.opened {
             return true;
         }
-        let more = |position: &Position| known.iter().any(|k| *k.id == *position.id && k.index > position.index);
+        // of one that this one follows, because its loss was accepted, nothing is known of this one
+        let same = |k: &Known, position: &Position| *k.id == *position.id && k.uid.as_deref().is_none_or(|uid| *uid == *position.uid);
+        let more = |position: &Position| known.iter().any(|k| same(k, position) && k.index > position.index);
         if !more(&journal.snapshot().position) {
             return false;
         }

@@ -61,8 +61,8 @@ pub async fn create_if_nothing_names_one(
             return Ok(gone(format!("the Segment {}", segment.name)));
         }
     }
-    let id = make(access, &id).await?;
-    let made = make(directory, &id).await?;
+    let id = make(access, &id, &[]).await?;
+    let made = make(directory, &id, &[]).await?;
     if made != id {
         // Another process made it in the same moment, from another id: it will find the same and say so.
         return Ok(Creation::Refused {
@@ -85,9 +85,28 @@ async fn look(store: &dyn Store) -> Result<Option<Root>, Error> {
     }
 }
 
+/// Makes the root of a journal anew whose loss somebody accepted, with the id that the old one had. `before`: the UID of the old one, if somebody knows
+/// it. Nothing of the old one is taken over: what it knew has to be said again. Its segments, if there are any left, are nobody's.
+///
+/// # Errors
+/// When the store does not answer, or another installation's root stands there by now.
+pub async fn make_anew(store: &dyn Store, id: &str, before: Option<&str>) -> Result<(), Error> {
+    let found = make(store, id, &[before.unwrap_or("unknown").to_owned()]).await?;
+    if found != id {
+        return Err(Error::Lost(Loss::OtherId {
+            known: id.to_owned(),
+            found,
+        }));
+    }
+    Ok(())
+}
+
 /// Creates a root, or finds that somebody did; returns the id that stands.
-async fn make(store: &dyn Store, id: &str) -> Result<String, Error> {
-    let spec = root::first(id, store.name());
+async fn make(store: &dyn Store, id: &str, predecessors: &[String]) -> Result<String, Error> {
+    let spec = crate::api::JournalSpec {
+        predecessors: predecessors.to_vec(),
+        ..root::first(id, store.name())
+    };
     let mut backoff = Backoff::new();
     for _ in 0..10 {
         match store.create_root(&spec).await {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::append::{Appender, Pending, Request};
 use super::batch::WRITER_MAX;
-use super::loss::compare_known;
+use super::loss::{compare_known, is_succeeded};
 use super::read::Waiting;
 use super::settle::Backoff;
 use super::shared::Shared;
@@ -136,11 +136,12 @@ pub async fn load<S: State>(store: Arc<dyn Store>, initial: S, expect: Vec<Known
 }
 
 /// A cold start: everything from the first batch on.
-async fn cold<S: State>(store: Arc<dyn Store>, initial: S, options: Options) -> Result<Shared<S>, Error> {
+async fn cold<S: State>(store: Arc<dyn Store>, initial: S, mut options: Options) -> Result<Shared<S>, Error> {
     if options.writer.len() > WRITER_MAX {
         return Err(Error::TooLarge);
     }
     let root = first_look(&*store, &options).await?;
+    options.expect.retain(|known| !is_succeeded(known, &root));
     for known in &options.expect {
         compare_known(known, &root).map_err(Error::Lost)?;
     }

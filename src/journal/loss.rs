@@ -193,6 +193,12 @@ pub fn compare(known: &Position, root: &Root) -> Result<(), Loss> {
     Ok(())
 }
 
+/// Whether the root follows a journal whose loss somebody accepted, and that is what is known: it tells nothing of this one.
+pub fn is_succeeded(known: &Known, root: &Root) -> bool {
+    let uid = known.uid.as_ref();
+    known.id == root.spec.id && uid.is_some_and(|uid| root.spec.predecessors.contains(uid))
+}
+
 /// Compares a root with what others know, as far as this is possible without its history.
 pub fn compare_known(known: &Known, root: &Root) -> Result<(), Loss> {
     present(root)?;

@@ -44,7 +44,7 @@ pub mod suite;
 
 pub use batch::{Batch, EVENTS_MAX, REQUEST_MAX};
 pub use collect::Collector;
-pub use create::{Creation, Named, create_if_nothing_names_one};
+pub use create::{Creation, Named, create_if_nothing_names_one, make_anew};
 pub use handle::{Journal, load};
 pub use loss::{Known, Loss};
 pub use root::FORMAT;

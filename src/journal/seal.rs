@@ -156,6 +156,7 @@ impl Outline {
             previous: base.head.clone(),
             parent: self.parent,
             checkpoint: base.checkpoint.clone(),
+            predecessors: base.predecessors.clone(),
             tail,
         };
         if segments

@@ -76,6 +76,7 @@ impl<S: State> Shared<S> {
     pub fn new(store: Arc<dyn Store>, options: Options, initial: S, root: &Root) -> Self {
         let mut nothing = root.clone();
         nothing.spec = super::root::first(&root.spec.id, store.name());
+        nothing.spec.predecessors.clone_from(&root.spec.predecessors);
         let mut position = position(&nothing);
         position.head = Arc::from(genesis(&root.spec.id, store.name()));
         let snapshot = Snapshot {

@@ -1,6 +1,7 @@
 //! The one integration test binary: everything that needs a real API server. One control plane is shared by all tests, which are told
 //! apart by release, namespace and class; tests that break their cluster start their own.
 
+mod accepted;
 mod adopt;
 mod at_rest;
 mod budget;

@@ -33,6 +33,24 @@ pub struct Grantee {
 }
 
 impl Grantee {
+    /// Somebody of whom only the name is known, because the journal that knew more was lost.
+    pub fn inherited(kind: SubjectKind, name: &str) -> Self {
+        Self {
+            kind,
+            username: name.into(),
+            source: String::new(),
+            // one for each name, so that they are counted as so many
+            user: uuid_of(name),
+            n: 0,
+            via: 0,
+        }
+    }
+
+    /// Whether only the name is known.
+    pub fn is_inherited(&self) -> bool {
+        self.source.is_empty()
+    }
+
     /// As a binding names it.
     pub fn subject(&self) -> SubjectRef {
         SubjectRef {
@@ -203,6 +221,28 @@ pub enum Event {
         /// Which groups.
         groups: Vec<Newcomer>,
     },
+    /// What a binding held when the access journal was made anew: who it was nobody knows any more, only what they are called.
+    Inherited {
+        /// Where.
+        binding: BindingId,
+        /// By which mapping.
+        owner: MappingKey,
+        /// Which role.
+        role: RoleRef,
+        /// Which part of the mapping's people.
+        shard: Prefix,
+        /// The binding's UID.
+        uid: String,
+        /// The names of its subjects.
+        names: Vec<String>,
+    },
+    /// The loss of a journal was accepted, and it was made anew: whom the records before this one mean is only known by name.
+    LossAccepted {
+        /// `directory` or `access`.
+        journal: String,
+        /// The UID of the new Journal object.
+        uid: String,
+    },
     /// Somebody approved what waits, by an annotation.
     Approved {
         /// Of what.
@@ -210,6 +250,12 @@ pub enum Event {
         /// Up to the record of this number, of those before this one.
         asked: i64,
     },
+}
+
+fn uuid_of(name: &str) -> Uuid {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+    let bytes: Vec<u8> = digest.as_ref().iter().take(16).copied().collect();
+    Uuid::from_slice(&bytes).unwrap_or_default()
 }
 
 /// Reasons, each once, with the people to whom it applies.

@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BindingId, Grantee};
+use super::{BindingId, Grantee, Ledger, Reason};
 use crate::access::key::MappingKey;
 use crate::access::why::Why;
 
@@ -160,5 +160,27 @@ impl Holds {
 
     pub(super) fn approval(&self, on: &On) -> Approval {
         self.approved.get(on).copied().unwrap_or_default()
+    }
+}
+
+impl Ledger {
+    /// Somebody's removals are held, by the record of that index.
+    pub(super) fn held_since(&mut self, index: i64, since: Timestamp, id: &BindingId, why: &[Reason]) {
+        let Some(binding) = self.bindings.get(id) else { return };
+        for reason in why {
+            let shared = Arc::new(reason.why.clone());
+            for username in &reason.usernames {
+                let Some(grantee) = binding.subjects.get(username.as_str()) else {
+                    continue;
+                };
+                let held = Held {
+                    index,
+                    since,
+                    source: grantee.source.as_str().into(),
+                    why: shared.clone(),
+                };
+                self.holds.hold(&binding.key.owner, id, grantee, held);
+            }
+        }
     }
 }

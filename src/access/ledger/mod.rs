@@ -4,6 +4,7 @@ mod event;
 mod groups;
 mod holders;
 mod holds;
+mod inherited;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::api::mapping::RoleRef;
 use groups::Groups;
 use holders::Holders;
 use holds::Holds;
+use inherited::Inherited;
 
 pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
 pub use groups::{Newcomer, Waiting};
@@ -42,6 +44,7 @@ pub struct Ledger {
     recent: Vector<Gone>,
     holds: Holds,
     groups: Groups,
+    inherited: Inherited,
 }
 
 /// Somebody lost something.
@@ -175,6 +178,18 @@ impl Ledger {
                     self.holds.count_group(mapping, &group.source, None);
                 }
             }
+            Event::Inherited {
+                binding,
+                owner,
+                role,
+                shard,
+                uid,
+                names,
+            } => {
+                let key = key_of(owner, role, &binding.namespace, *shard);
+                self.inherit(binding, key, uid, names);
+            }
+            Event::LossAccepted { journal, uid } => self.accept_loss(journal, uid),
             Event::Approved { on, asked } => {
                 let up_to = self.holds.approve(on, *asked);
                 for (mapping, source) in self.groups.approve(on, up_to) {
@@ -201,25 +216,6 @@ impl Ledger {
                 user: grantee.user,
                 said: !counted,
             });
-        }
-    }
-
-    fn held_since(&mut self, index: i64, since: Timestamp, id: &BindingId, why: &[Reason]) {
-        let Some(binding) = self.bindings.get(id) else { return };
-        for reason in why {
-            let shared = Arc::new(reason.why.clone());
-            for username in &reason.usernames {
-                let Some(grantee) = binding.subjects.get(username.as_str()) else {
-                    continue;
-                };
-                let held = Held {
-                    index,
-                    since,
-                    source: grantee.source.as_str().into(),
-                    why: shared.clone(),
-                };
-                self.holds.hold(&binding.key.owner, id, grantee, held);
-            }
         }
     }
 
@@ -260,10 +256,12 @@ impl Ledger {
                 binding.uid = Some(uid.as_str().into());
                 for grantee in &intent.adds {
                     let grantee = self.holders.hold(&intent.key.owner, grantee);
-                    if let Some(before) = binding.subjects.insert(grantee.username.clone(), grantee) {
+                    if let Some(before) = binding.subjects.insert(grantee.username.clone(), grantee.clone()) {
+                        self.inherited.forget(&before, &intent.binding);
                         self.holders.release(&intent.key.owner, &before);
                         self.holds.free(&intent.key.owner, &intent.binding, &before.username);
                     }
+                    self.inherited.note(&grantee, &intent.binding);
                 }
                 self.counts.granted += intent.adds.len() as u64;
                 self.last_change.insert(intent.key.owner.clone(), time);
@@ -281,12 +279,16 @@ impl Ledger {
         let owner = binding.key.owner.clone();
         for username in usernames {
             if let Some(grantee) = binding.subjects.remove(username.as_str()) {
+                self.inherited.forget(&grantee, id);
                 self.holders.release(&owner, &grantee);
                 self.holds.free(&owner, id, username);
             }
         }
         if whole {
-            binding.subjects.values().for_each(|grantee| self.holders.release(&owner, grantee));
+            for grantee in binding.subjects.values() {
+                self.inherited.forget(grantee, id);
+                self.holders.release(&owner, grantee);
+            }
             self.holds.free_all(&owner, id);
             binding.subjects.clear();
             binding.uid = None;

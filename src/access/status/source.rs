@@ -23,6 +23,10 @@ pub struct Loss {
     pub rolled_back: bool,
     /// What happened, and what to do: `journal::Loss` says it.
     pub message: String,
+    /// By what it is accepted.
+    pub token: String,
+    /// How it is accepted, for people.
+    pub advice: String,
 }
 
 /// All that a source's status is made from.
@@ -104,8 +108,10 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     if report.loss.is_some() {
         // what is remembered of the journal is what a loss is known by: it must not be overwritten by what came after
         status.journal = old.journal.clone();
+        status.journal_loss = report.loss.map(|loss| loss.token.clone()).unwrap_or_default();
         return status;
     }
+    status.journal_loss = String::new();
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     status.users = report.source.map_or(0, |s| count(s.user_count()));
     status.active_users = report.source.map_or(0, |s| count(s.active_count()));
@@ -162,7 +168,7 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
         } else {
             conditions::JOURNAL_LOST
         };
-        set.push(Set::new(kind, "True", kind, loss.message.clone()));
+        set.push(Set::new(kind, "True", kind, format!("{}. {}", loss.message, loss.advice)));
     }
     if report.conflicts > 0 {
         let message = format!(

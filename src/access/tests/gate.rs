@@ -7,13 +7,14 @@ use crate::access::binding::SubjectRef;
 use crate::access::gate::{Circumstances, Column, Hold, Op};
 
 /// The table of design.md, cell by cell: grants, removals said by the provider, other removals.
-const TABLE: [(Hold, [bool; 3]); 8] = [
+const TABLE: [(Hold, [bool; 3]); 9] = [
     (Hold::MappingSuspended, [false, true, false]),
     (Hold::Planned, [false, true, false]),
     (Hold::SourceSuspended, [false, true, false]),
     (Hold::PolicyMissing, [false, true, true]),
     (Hold::NewGroup, [false, true, true]),
     (Hold::Budget, [true, true, false]),
+    (Hold::LossAccepted, [true, true, false]),
     (Hold::AccessJournalLost, [false, true, false]),
     (Hold::DirectoryUnproved, [false, false, false]),
 ];

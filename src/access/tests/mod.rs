@@ -7,6 +7,7 @@ mod diff;
 mod evaluated;
 mod expression;
 mod gate;
+mod inherited;
 mod ledger;
 mod members;
 mod names;

@@ -496,6 +496,8 @@ fn a_lost_journal_leaves_the_last_known_numbers_and_the_reference() {
         let loss = Loss {
             rolled_back,
             message: "the Journal directory is gone; restore it".to_owned(),
+            token: "directory-1".to_owned(),
+            advice: "or accept it".to_owned(),
         };
         let after = source(&world, &before, |r| {
             r.loss = Some(leak(loss));

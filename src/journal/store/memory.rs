@@ -152,7 +152,7 @@ impl Store for Memory {
         if *old == *spec {
             return Ok(root.clone());
         }
-        if old.id != spec.id || spec.index <= old.index || spec.previous != old.head {
+        if old.id != spec.id || old.predecessors != spec.predecessors || spec.index <= old.index || spec.previous != old.head {
             return Err(StoreError::Invalid("spec: Invalid value: does not follow the head".to_owned()));
         }
         root.spec = spec.clone();

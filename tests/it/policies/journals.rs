@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::install::Install;
 
 const FORK: &str = "does not follow the head";
+const PAST: &str = "what a journal follows on is said when it is made";
 
 async fn get(client: &Client, path: &str) -> Value {
     send(client, "GET", path, json!(null)).await.body
@@ -98,6 +99,7 @@ async fn a_journal_neither_forks_nor_goes_back() {
         ("the same index", with(&third, "index", json!(1)), Refused(422, FORK)),
         ("an index back", with(&third, "index", json!(0)), Refused(422, FORK)),
         ("another id", with(&third, "id", json!("k")), Refused(422, FORK)),
+        ("another past", with(&third, "predecessors", json!(["x"])), Refused(422, PAST)),
         (
             "a rollback to the first root",
             with(
