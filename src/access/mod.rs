@@ -29,6 +29,7 @@ pub mod select;
 pub mod shard;
 pub mod source;
 pub mod status;
+pub mod survey;
 pub mod targets;
 #[cfg(test)]
 mod tests;

@@ -168,6 +168,12 @@ impl Usernames {
         }
     }
 
+    /// Every username that somebody has, and the source of who has it.
+    pub fn all_effective(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        let best = self.claims.values().filter_map(|claims| claims.get_min());
+        best.map(|claim| (&claim.source, &claim.name))
+    }
+
     /// How many active users of a source do not get the username they yield, because somebody else has it.
     pub fn conflicts(&self, source: &str) -> usize {
         self.sources.get(source).map_or(0, |names| names.losers.len())

@@ -24,6 +24,10 @@ pub const JOURNAL_ROLLED_BACK: &str = "JournalRolledBack";
 pub const SCHEMA_DRIFT: &str = "SchemaDrift";
 /// A bearer token expires within 14 days.
 pub const TOKEN_EXPIRING: &str = "TokenExpiring";
+/// Others granted something to people whom the provider disabled, or to groups that a mapping has. Nothing is changed by it.
+pub const UNMANAGED_ACCESS: &str = "UnmanagedAccess";
+/// A role permits something else than when the mapping was first seen to grant it.
+pub const ROLE_CHANGED: &str = "RoleChanged";
 /// Something does not work, and what is granted stays.
 pub const DEGRADED: &str = "Degraded";
 

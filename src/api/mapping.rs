@@ -334,6 +334,9 @@ pub struct MappingStatus {
     /// How many of the selected groups are granted nothing by some grant, as an expression yields nothing for them that may be granted: see the condition `Degraded`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_groups: i64,
+    /// How many of the selected groups have no members.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub empty_groups: i64,
     /// How many removals wait until somebody approves them: one for each person and binding.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_removals: i64,

@@ -37,6 +37,7 @@ impl Engine {
             Done::Granting(done) => return self.granting_done(done),
             Done::Place(done) => self.placed(done),
             Done::Seen(done) => self.looked(done),
+            Done::Surveyed(answer) => self.surveyed(answer),
             Done::Status(target, result) => self.status_written(&target, result),
             Done::Deletions(found) => self.deletions_found(found),
             Done::SourceEnded(name, recorded) => self.source_ended(&name, recorded),

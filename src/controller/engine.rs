@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::apply::Writer;
 use super::expiry::Expiry;
-use super::memory::Memory;
+use super::memory::{Findings, Memory};
 use super::observe::key_of;
 use super::owner::Owner;
 use super::places::{PlaceDone, Places};
@@ -23,6 +23,7 @@ use super::queue::Queue;
 use super::recorder::Recorder;
 use super::sightings::{SeenDone, Sightings};
 use super::status::{Pacer, Target as StatusTarget};
+use super::survey::Surveys;
 use super::work::{Granting, Unsettled, WriteDone};
 use super::world::{Change, Touched, World, feed};
 use super::{Args, acceptance, evidence, fence, start, world};
@@ -93,6 +94,8 @@ pub enum Done {
     Place(PlaceDone),
     /// A look at a binding that the watch does not show.
     Seen(SeenDone),
+    /// What others granted, and what roles permit.
+    Surveyed(Result<super::survey::Surveyed, String>),
     /// A status.
     Status(StatusTarget, Result<serde_json::Value, String>),
     /// Whether we still lead, and which revocations were refused before that was asked.
@@ -145,6 +148,8 @@ pub struct Engine {
     pub(super) source_limits: BTreeMap<Arc<str>, Limits>,
     pub(super) holding: BTreeSet<BindingKey>,
     pub(super) meeting: BTreeSet<MappingKey>,
+    /// Mappings whose groups changed, and when that is looked at.
+    pub(super) reselecting: BTreeMap<MappingKey, Instant>,
     pub(super) approving: BTreeSet<(On, i64)>,
     pub(super) granting: Granting,
     pub(super) doing: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -155,6 +160,8 @@ pub struct Engine {
     pub(super) validity: Validity,
     pub(super) places: Places,
     pub(super) sightings: Sightings,
+    pub(super) surveys: Surveys,
+    pub(super) findings: Findings,
     pub(super) access_lost: Option<Loss>,
     pub(super) loss_token: String,
     pub(super) checking: bool,
@@ -245,6 +252,7 @@ pub async fn run(
         source_limits: BTreeMap::new(),
         holding: BTreeSet::new(),
         meeting: BTreeSet::new(),
+        reselecting: BTreeMap::new(),
         approving: BTreeSet::new(),
         granting: Granting::default(),
         doing: FuturesUnordered::new(),
@@ -254,6 +262,8 @@ pub async fn run(
         validity,
         places: Places::default(),
         sightings: Sightings::default(),
+        surveys: Surveys::default(),
+        findings: memory.findings.clone(),
         loss_token,
         access_lost,
         checking: false,
@@ -340,6 +350,7 @@ impl Engine {
             for key in self.expiry.due(Timestamp::now()) {
                 self.evaluate(&key);
             }
+            self.reselect_due();
             self.look();
             self.look_at_places(false);
             self.holds_recorded();
@@ -349,6 +360,7 @@ impl Engine {
                 self.queue.next(Instant::now()),
                 self.recorder.next(),
                 self.status_due.values().min().copied(),
+                self.reselecting.values().min().copied(),
                 self.expiry.next(Timestamp::now()),
                 Some(tick),
             ];
@@ -382,6 +394,7 @@ impl Engine {
                 }
                 self.look_at_places(true);
                 self.look_at_unseen();
+                self.look_around();
                 self.spending.forget(Timestamp::now());
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();

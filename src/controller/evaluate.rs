@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -106,7 +107,7 @@ impl Engine {
             .any(|c| c.kind == Kind::Group && !matches!(c.what, What::Members { .. }))
         {
             for key in self.users_of(name) {
-                self.reselect(&key);
+                self.reselect_soon(&key);
             }
         }
         self.people_changed(name, Some(affected(source, changes)), moved);
@@ -147,16 +148,6 @@ impl Engine {
             Some(Err(_)) => SourceState::Frozen,
             None if self.ended_sources.contains(name) => SourceState::Ended,
             None => SourceState::Frozen,
-        }
-    }
-
-    pub(super) fn reselect(&mut self, key: &MappingKey) {
-        let Some(owner) = self.owners.get(key) else { return };
-        let Some(mapping) = owner.mapping.clone() else { return };
-        let selected = select(&mapping, &owner.usable, &self.seen.state);
-        // a group that is called otherwise may yield something else
-        if selected != owner.selected || mapping.is_by_group() || mapping.approves_groups {
-            self.retarget(key, &mapping, selected);
         }
     }
 
@@ -331,6 +322,7 @@ impl Engine {
 
     /// Looks at a mapping from scratch.
     pub(super) fn evaluate(&mut self, key: &MappingKey) {
+        self.reselecting.remove(key);
         let (compiled, uid, generation) = self.compile(key);
         let ended = uid.is_empty() && self.owners.get(key).is_some_and(|o| o.ended);
         let mut owner = Owner {
@@ -441,7 +433,7 @@ impl Engine {
 
     /// Every status is compared soon.
     pub(super) fn statuses_soon(&mut self) {
-        let at = Instant::now() + std::time::Duration::from_millis(100);
+        let at = Instant::now() + Duration::from_millis(100);
         for target in self.status_targets() {
             self.status_at(target, at);
         }

@@ -113,7 +113,7 @@ impl Engine {
             return;
         }
         let verb = match self.decide(&key).op {
-            _ if self.queue.is_busy(&key) => None,
+            _ if self.queue.is_busy(&key) || self.reselecting.contains_key(&key.owner) => None,
             Op::Create { subjects, adds } if same(&adds, &planned.adds) => Some(Verb::Post(self.body(&key, &op, &subjects, None))),
             Op::Put {
                 subjects, adds, removals, ..
@@ -192,7 +192,7 @@ impl Engine {
         let mut batch: Vec<(BindingKey, Action, Vec<Add>, Vec<Removal>)> = Vec::new();
         while batch.len() < BATCH.0 && people < BATCH.1 {
             let Some(key) = self.granting.wanted.pop_first() else { break };
-            if self.queue.is_busy(&key) {
+            if self.queue.is_busy(&key) || self.reselecting.contains_key(&key.owner) {
                 self.queue.add(key);
                 continue;
             }

@@ -30,6 +30,7 @@ pub(super) async fn serve(address: &str, memory: Arc<Memory>, leading: Arc<Atomi
     let mut page = Page::new();
     let (heads, leads) = (Heads::new(&mut page), Gauge::default());
     page.register("controller_leading", "1 while this process holds the Lease", leads.clone());
+    memory.findings.register(&mut page);
     let health = Health {
         memory,
         leading,

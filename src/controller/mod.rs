@@ -2,8 +2,8 @@
 //!
 //! [`main`] waits for the Lease and then runs one [`engine`] for one term; when the term ends, all of it is dropped and a new one starts from nothing.
 
-pub mod acceptance;
-mod answers;
+mod acceptance;
+pub mod answers;
 pub mod apply;
 pub mod bindings;
 pub mod deletion;
@@ -24,10 +24,12 @@ pub mod owner;
 mod places;
 pub mod queue;
 pub mod recorder;
+mod reselect;
 mod sightings;
 pub mod start;
 pub mod status;
 pub mod stopgap;
+mod survey;
 pub mod tell;
 pub mod work;
 pub mod world;
@@ -95,6 +97,9 @@ pub struct Args {
     /// Both journals are proved at least this often: after an etcd restore a watch says nothing.
     #[arg(long, env = "ROLECALL_PROOF_INTERVAL", default_value = "30s", value_parser = seconds)]
     pub proof_interval: Duration,
+    /// How often it is looked at what others granted, and what roles permit (`UnmanagedAccess`, `RoleChanged`); `0s`: never.
+    #[arg(long, env = "ROLECALL_SURVEY_INTERVAL", default_value = "10m", value_parser = seconds)]
+    pub survey_interval: Duration,
     /// Refuse to start unless the directory journal has reached this head: `<id>/<index>/<head>` as a log line shows it, or `<id>/<index>` as
     /// the metrics do.
     #[arg(long, env = "ROLECALL_EXPECT_HEAD")]

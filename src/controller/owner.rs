@@ -44,6 +44,8 @@ pub struct Owner {
     pub unmade: BTreeMap<String, Failure>,
     /// What the gate holds, by binding.
     pub held: BTreeMap<BindingKey, Held>,
+    /// Until then it is not looked at again which groups it has, unless it is looked at from scratch.
+    pub rests_until: Option<tokio::time::Instant>,
     /// It was deleted, and that counts: everything goes.
     pub ended: bool,
 }

@@ -254,6 +254,7 @@ impl Engine {
                 .spending
                 .mass_deprovision(&ledger.state, name, object.spec.limits.unwrap_or_default()),
             url: &url,
+            unmanaged: self.surveys.unmanaged.get(name),
             loss: loss.as_ref(),
             unproved: None,
             journal: Some(&journal),
@@ -301,6 +302,7 @@ impl Engine {
             },
             bindings: self.standing.get(key).copied().unwrap_or_default(),
             namespaces: &self.namespaces,
+            changed_roles: self.surveys.changed.get(key).map_or(&[], Vec::as_slice),
             last_change: self.access.snapshot().state.last_change(key),
         };
         Some(mapping_status(&report, old, &Time(Timestamp::now())))

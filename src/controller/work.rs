@@ -171,7 +171,10 @@ impl Engine {
                 let since = *self.waiting.entry(key.clone()).or_insert_with(Instant::now);
                 self.queue.add_at(key, since + PATIENCE);
             }
-            op if op.grants() => self.granting.want(key),
+            op if op.grants() => match self.reselecting.get(&key.owner) {
+                Some(at) => self.queue.add_at(key, *at),
+                None => self.granting.want(key),
+            },
             op => {
                 let op = match self.must_delete.contains(&key) {
                     true => deletion_instead(&op, &self.plan(&key)).unwrap_or(op),

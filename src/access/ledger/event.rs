@@ -243,6 +243,15 @@ pub enum Event {
         /// The UID of the new Journal object.
         uid: String,
     },
+    /// What roles permit that a mapping grants, when they were seen first.
+    RolesSeen {
+        /// Which mapping.
+        mapping: MappingKey,
+        /// Its generation, and the request for a look that it was looked at for: with another one everything is seen anew.
+        seen: String,
+        /// Which roles.
+        roles: Vec<RoleSeen>,
+    },
     /// Somebody approved what waits, by an annotation.
     Approved {
         /// Of what.
@@ -256,6 +265,19 @@ fn uuid_of(name: &str) -> Uuid {
     let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
     let bytes: Vec<u8> = digest.as_ref().iter().take(16).copied().collect();
     Uuid::from_slice(&bytes).unwrap_or_default()
+}
+
+/// What a role permitted when it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSeen {
+    /// Where it is; empty for a ClusterRole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Which role.
+    pub role: RoleRef,
+    /// The digest of its rules.
+    pub rules: String,
 }
 
 /// Reasons, each once, with the people to whom it applies.

@@ -5,6 +5,7 @@ mod groups;
 mod holders;
 mod holds;
 mod inherited;
+mod roles;
 
 use std::sync::Arc;
 
@@ -22,8 +23,9 @@ use groups::Groups;
 use holders::Holders;
 use holds::Holds;
 use inherited::Inherited;
+use roles::Roles;
 
-pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, reasons};
+pub use event::{Action, BindingId, Event, Grantee, Outcome, Reason, RoleSeen, reasons};
 pub use groups::{Newcomer, Waiting};
 pub use holders::People;
 pub use holds::{Approval, Held, On, Tally};
@@ -45,6 +47,7 @@ pub struct Ledger {
     holds: Holds,
     groups: Groups,
     inherited: Inherited,
+    roles: Roles,
 }
 
 /// Somebody lost something.
@@ -120,6 +123,7 @@ impl Ledger {
             }
             Event::MappingEnded { key, .. } => {
                 self.mappings.remove(key);
+                self.roles.end(key);
                 self.last_change.remove(key);
                 for source in self.groups.end(key) {
                     self.holds.count_group(key, &source, None);
@@ -190,6 +194,7 @@ impl Ledger {
                 self.inherit(binding, key, uid, names);
             }
             Event::LossAccepted { journal, uid } => self.accept_loss(journal, uid),
+            Event::RolesSeen { mapping, seen, roles } => self.roles.see(mapping, seen, roles),
             Event::Approved { on, asked } => {
                 let up_to = self.holds.approve(on, *asked);
                 for (mapping, source) in self.groups.approve(on, up_to) {

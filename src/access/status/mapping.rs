@@ -54,6 +54,8 @@ pub struct MappingReport<'a> {
     pub bindings: usize,
     /// The namespaces.
     pub namespaces: &'a Namespaces,
+    /// The roles that permit something else than when they were seen first.
+    pub changed_roles: &'a [String],
     /// When its access last changed.
     pub last_change: Option<Timestamp>,
 }
@@ -84,6 +86,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         bindings: count(report.bindings),
         unmatched_groups: count(unmatched),
         refused_groups: count(refused),
+        empty_groups: count(report.live.as_ref().map_or(0, |live| empty_groups(report, live))),
         held_removals: count(report.waiting.removals),
         held_groups: count(report.waiting.groups),
         held_index: (!report.waiting.is_empty()).then_some(report.waiting.newest),
@@ -200,6 +203,13 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
         );
         set.push(Set::new(conditions::AMBIGUOUS_GROUP, "True", "SeveralGroups", message));
     }
+    if !report.changed_roles.is_empty() {
+        let message = format!(
+            "{} permits something else than when this mapping was first seen to grant it, or was last edited: look at what it permits now (kubectl describe); an edit of the mapping, or another value of the annotation rolecall.dev/requestedAt, says that it was looked at",
+            list(report.changed_roles)
+        );
+        set.push(Set::new(conditions::ROLE_CHANGED, "True", "RulesChanged", message));
+    }
     let mut degraded: Vec<(&str, String)> = Vec::new();
     if let Some(hold) = report.holds.iter().find(|hold| !hold.is_asked_for()) {
         degraded.push((hold.reason(), hold.advice().to_owned()));
@@ -268,6 +278,7 @@ fn summary(report: &MappingReport<'_>) -> String {
     for (n, one, many) in [
         (live.selected.unmatched.len(), "group unmatched", "groups unmatched"),
         (live.targets.refused.len(), "group refused", "groups refused"),
+        (empty_groups(report, live), "group empty", "groups empty"),
         (
             live.targets.missing(report.namespaces).count(),
             "namespace missing",
@@ -282,6 +293,15 @@ fn summary(report: &MappingReport<'_>) -> String {
         parts.push("a selector selects no namespace".to_owned());
     }
     parts.join(", ")
+}
+
+/// How many of the mapped groups have nobody.
+fn empty_groups(report: &MappingReport<'_>, live: &Live<'_>) -> usize {
+    let is_empty = |(name, n): &&(std::sync::Arc<str>, u32)| {
+        let source = report.directory.source(name);
+        source.is_some_and(|source| source.get(*n).is_some() && source.members(*n).is_empty())
+    };
+    live.selected.groups.iter().filter(is_empty).count()
 }
 
 fn groups(report: &MappingReport<'_>) -> Vec<GroupStatus> {

@@ -11,6 +11,7 @@ use super::{GROUPS_MAX, Standing, approval, client, cut, group_status, list, num
 use crate::access::gate::Hold;
 use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
+use crate::access::survey::{Findings, Unmanaged};
 use crate::api::conditions::{self, Set};
 use crate::api::push::Push;
 use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
@@ -58,6 +59,8 @@ pub struct SourceReport<'a> {
     pub mass: Option<usize>,
     /// Where the provider pushes to.
     pub url: &'a str,
+    /// What others granted to its people and groups.
+    pub unmanaged: Option<&'a Unmanaged>,
     /// The journal is lost or rolled back.
     pub loss: Option<&'a Loss>,
     /// The journal could not be proved up to date, and why; it is tried again.
@@ -188,6 +191,7 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
         let message = format!("{what}; {}", approval(&format!("ScimSource/{}", report.name), report.waiting));
         set.push(Set::new(conditions::HELD, "True", hold.reason(), message));
     }
+    set.extend(report.unmanaged.and_then(|found| unmanaged(report, found)));
     if let Some(people) = report.mass {
         let message = format!(
             "the provider disabled or deleted {} who held something within an hour, more than spec.limits say: they lost access at once; if that is wrong, correct it at the provider",
@@ -210,6 +214,49 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
         set.push(Set::new(conditions::DEGRADED, "True", "NoUsername", message));
     }
     set
+}
+
+/// What others granted to people and groups of the source. Names of bindings, and of no person.
+fn unmanaged(report: &SourceReport<'_>, found: &Unmanaged) -> Option<Set> {
+    let mut said: Vec<(&str, String)> = Vec::new();
+    let mut tell = |reason, found: &Findings, what: &str, advice: &str| {
+        if found.count > 0 {
+            let more = if found.count > found.shown.len() { ", and more" } else { "" };
+            let bindings = number(found.count, "binding", "bindings");
+            said.push((
+                reason,
+                format!(
+                    "{bindings} that Rolecall does not manage {what}: {}{more}; {advice}",
+                    list(&found.shown)
+                ),
+            ));
+        }
+    };
+    tell(
+        "DisabledPerson",
+        &found.disabled,
+        "name people whom the provider disabled",
+        "whoever can still log in has that access: take them out",
+    );
+    tell(
+        "MappedGroup",
+        &found.groups,
+        "name groups that a mapping has",
+        "what they grant does not end with the mapping: remove them, or map it",
+    );
+    if let Some((prefix, n)) = found.prefixes.iter().max_by_key(|(_, n)| **n) {
+        said.push((
+            "UsernamePrefix",
+            format!(
+                "others' bindings name {} of {} by the prefix {prefix:?}, and nobody by the one that spec.subject.username yields: if people log in with that one, what is granted here reaches nobody; compare it with kubectl auth whoami",
+                number(*n, "person", "people"),
+                report.name
+            ),
+        ));
+    }
+    let (reason, _) = said.first()?;
+    let message: Vec<&str> = said.iter().map(|(_, message)| message.as_str()).collect();
+    Some(Set::new(conditions::UNMANAGED_ACCESS, "True", *reason, message.join("; ")))
 }
 
 fn summary(report: &SourceReport<'_>) -> String {

@@ -20,6 +20,7 @@ mod select;
 mod shard;
 mod status;
 mod subjects;
+mod survey;
 mod targets;
 mod usernames;
 mod world;

@@ -106,6 +106,7 @@ fn status(world: &World, change: impl FnOnce(&mut MappingReport<'_>)) -> Mapping
         pending: 0,
         bindings: 4,
         namespaces: &world.namespaces,
+        changed_roles: &[],
         last_change: Some(Timestamp::from_millisecond(1_700_000_000_789).expect("a time")),
     };
     change(&mut report);
@@ -129,7 +130,7 @@ fn a_mapping_that_is_applied() {
     let world = world();
     let status = status(&world, |_| {});
     assert_eq!(shown(&status.conditions), ["Ready=True/Succeeded"]);
-    assert_eq!(status.summary, "view, edit in 2 namespaces, 3 people, 3 groups unmatched");
+    assert_eq!(status.summary, "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty");
     assert_eq!(
         (status.people, status.namespaces, status.bindings, status.unmatched_groups),
         (3, 2, 4, 3)
@@ -322,6 +323,7 @@ fn the_same_report_gives_the_same_status() {
             pending: 0,
             bindings: 4,
             namespaces: &world.namespaces,
+            changed_roles: &[],
             last_change: Some(Timestamp::from_millisecond(1_700_000_000_999).expect("a time")),
         };
         mapping_status(&report, &first, &later)
@@ -333,14 +335,14 @@ fn the_same_report_gives_the_same_status() {
 fn summaries() {
     let mut world = world();
     for (change, expected) in [
-        (json!(null), "view, edit in 2 namespaces, 3 people, 3 groups unmatched"),
+        (json!(null), "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty"),
         (
             json!({"names": ["team-a", "nowhere"]}),
-            "view in namespace team-a, 3 people, 3 groups unmatched, 1 namespace missing",
+            "view in namespace team-a, 3 people, 3 groups unmatched, 1 group empty, 1 namespace missing",
         ),
         (
             json!({"selector": {"matchLabels": {"x": "y"}}}),
-            "nothing granted, 3 people, 3 groups unmatched, a selector selects no namespace",
+            "nothing granted, 3 people, 3 groups unmatched, 1 group empty, a selector selects no namespace",
         ),
     ] {
         if change != Value::Null {
@@ -387,6 +389,7 @@ fn source(world: &World, old: &ScimSourceStatus, change: impl FnOnce(&mut Source
         requested: Some("2026-11-26T10:00:00Z"),
         mass: None,
         url: "https://scim.example/scim/v2/okta",
+        unmanaged: None,
         loss: None,
         unproved: None,
         journal: Some(&journal),
