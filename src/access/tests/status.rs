@@ -130,7 +130,10 @@ fn a_mapping_that_is_applied() {
     let world = world();
     let status = status(&world, |_| {});
     assert_eq!(shown(&status.conditions), ["Ready=True/Succeeded"]);
-    assert_eq!(status.summary, "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty");
+    assert_eq!(
+        status.summary,
+        "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty"
+    );
     assert_eq!(
         (status.people, status.namespaces, status.bindings, status.unmatched_groups),
         (3, 2, 4, 3)
@@ -335,7 +338,10 @@ fn the_same_report_gives_the_same_status() {
 fn summaries() {
     let mut world = world();
     for (change, expected) in [
-        (json!(null), "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty"),
+        (
+            json!(null),
+            "view, edit in 2 namespaces, 3 people, 3 groups unmatched, 1 group empty",
+        ),
         (
             json!({"names": ["team-a", "nowhere"]}),
             "view in namespace team-a, 3 people, 3 groups unmatched, 1 group empty, 1 namespace missing",
