@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::install::Install;
 use crate::kit::{bindings, seed};
 use crate::system::{System, until};
 
@@ -244,4 +245,58 @@ async fn edits_and_ends_are_counted_and_a_provider_that_disables_many_is_told() 
         .until_condition("scimsource", None, "edits-okta", "MassDeprovision", "True", "ManyPeople")
         .await;
     drop(group);
+}
+
+/// With the role in the list its `bind` goes as well, so that Kubernetes lets no binding of it shrink: it goes as a whole, or, while somebody's removal in it
+/// is held, not yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_policy_that_shrinks_takes_no_more_than_the_limit_before_somebody_approves() {
+    let cluster = Cluster::shared();
+    let with = |roles: &str| Install::new("narrowed").value(&format!("accessPolicy.clusterRoles={roles}"));
+    let system = System::with(cluster, with(r#"["view","edit"]"#)).await;
+    let _controller = system.controller();
+    let gateway = system.gateway().await;
+    let okta = system.source(&gateway.url, "narrowed-okta").await;
+    let people = seed(&system, "narrowed-okta", 15).await;
+    okta.group("devs", &people.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    system.namespace("narrowed-a", json!({})).await;
+    // two mappings: who keeps something of the same one has lost nothing that counts
+    for (name, role) in [("m", "edit"), ("n", "view")] {
+        let grants = json!([{"roleRef": {"kind": "ClusterRole", "name": role}}]);
+        let spec = json!({"sources": ["narrowed-okta"], "groups": {"names": ["devs"]}, "grants": grants});
+        system.apply(&system.mapping("RoleMapping", Some("narrowed-a"), name, spec));
+    }
+    until_subjects(&system, 15).await;
+    let holds = |role: &'static str| {
+        let system = &system;
+        async move {
+            let all = bindings(system)
+                .await
+                .into_iter()
+                .filter(|b| b.namespace == "narrowed-a" && b.role == role);
+            all.flat_map(|b| b.subjects).count()
+        }
+    };
+    let granted = until(Duration::from_secs(30), || async {
+        holds("view").await == 15 && holds("edit").await == 15
+    });
+    assert!(granted.await.is_ok(), "{}", system.explain());
+    tokio::time::sleep(Duration::from_millis(1500)).await; // outcomes are recorded
+
+    with(r#"["view"]"#).put(cluster).await;
+    let status = until_held(&system, "rolemapping", Some("narrowed-a"), "m", 5).await;
+    assert!(status["conditions"].to_string().contains("RoleNotAllowed"), "{status:#}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let left = holds("edit").await;
+    assert!(left >= 5, "{left} of 15 are left, and 5 are held");
+    approve(
+        &system,
+        "rolemapping",
+        Some("narrowed-a"),
+        "m",
+        status["heldIndex"].as_i64().expect("a record"),
+    );
+    let gone = until(Duration::from_secs(60), || async { holds("edit").await == 0 });
+    assert!(gone.await.is_ok(), "{} are left\n{}", holds("edit").await, system.explain());
+    assert_eq!(holds("view").await, 15, "what is allowed still stays");
 }

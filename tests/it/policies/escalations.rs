@@ -183,16 +183,7 @@ fn others(home: &str, fullname: &str) -> Vec<Attempt> {
     attempt("DELETE", format!("{rbac}/clusterrolebindings/cluster-admin"), Value::Null);
     attempt("DELETE", format!("{rbac}/clusterrolebindings"), Value::Null);
     let admission = "/apis/admissionregistration.k8s.io/v1";
-    for suffix in [
-        "fence",
-        "cage-ours",
-        "cage-grants",
-        "cage-namespaces",
-        "cage-specs",
-        "authors",
-        "source-authors",
-        "approvers",
-    ] {
+    for suffix in rolecall::controller::guards::POLICIES {
         for kind in ["validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
             attempt("DELETE", format!("{admission}/{kind}/{fullname}-{suffix}"), Value::Null);
         }
