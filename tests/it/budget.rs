@@ -252,19 +252,19 @@ async fn edits_and_ends_are_counted_and_a_provider_that_disables_many_is_told() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_access_policy_that_shrinks_takes_no_more_than_the_limit_before_somebody_approves() {
     let cluster = Cluster::shared();
-    let with = |roles: &str| Install::new("narrowed").value(&format!("accessPolicy.clusterRoles={roles}"));
+    let with = |roles: &str| Install::new("lessened").value(&format!("accessPolicy.clusterRoles={roles}"));
     let system = System::with(cluster, with(r#"["view","edit"]"#)).await;
     let _controller = system.controller();
     let gateway = system.gateway().await;
-    let okta = system.source(&gateway.url, "narrowed-okta").await;
-    let people = seed(&system, "narrowed-okta", 15).await;
+    let okta = system.source(&gateway.url, "lessened-okta").await;
+    let people = seed(&system, "lessened-okta", 15).await;
     okta.group("devs", &people.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    system.namespace("narrowed-a", json!({})).await;
+    system.namespace("lessened-a", json!({})).await;
     // two mappings: who keeps something of the same one has lost nothing that counts
     for (name, role) in [("m", "edit"), ("n", "view")] {
         let grants = json!([{"roleRef": {"kind": "ClusterRole", "name": role}}]);
-        let spec = json!({"sources": ["narrowed-okta"], "groups": {"names": ["devs"]}, "grants": grants});
-        system.apply(&system.mapping("RoleMapping", Some("narrowed-a"), name, spec));
+        let spec = json!({"sources": ["lessened-okta"], "groups": {"names": ["devs"]}, "grants": grants});
+        system.apply(&system.mapping("RoleMapping", Some("lessened-a"), name, spec));
     }
     until_subjects(&system, 15).await;
     let holds = |role: &'static str| {
@@ -273,7 +273,7 @@ async fn an_access_policy_that_shrinks_takes_no_more_than_the_limit_before_someb
             let all = bindings(system)
                 .await
                 .into_iter()
-                .filter(|b| b.namespace == "narrowed-a" && b.role == role);
+                .filter(|b| b.namespace == "lessened-a" && b.role == role);
             all.flat_map(|b| b.subjects).count()
         }
     };
@@ -284,7 +284,7 @@ async fn an_access_policy_that_shrinks_takes_no_more_than_the_limit_before_someb
     tokio::time::sleep(Duration::from_millis(1500)).await; // outcomes are recorded
 
     with(r#"["view"]"#).put(cluster).await;
-    let status = until_held(&system, "rolemapping", Some("narrowed-a"), "m", 5).await;
+    let status = until_held(&system, "rolemapping", Some("lessened-a"), "m", 5).await;
     assert!(status["conditions"].to_string().contains("RoleNotAllowed"), "{status:#}");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let left = holds("edit").await;
@@ -292,7 +292,7 @@ async fn an_access_policy_that_shrinks_takes_no_more_than_the_limit_before_someb
     approve(
         &system,
         "rolemapping",
-        Some("narrowed-a"),
+        Some("lessened-a"),
         "m",
         status["heldIndex"].as_i64().expect("a record"),
     );
