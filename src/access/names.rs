@@ -114,7 +114,7 @@ pub fn is_known(observed: &Observed, key: &BindingKey, installation: &Installati
         && observed.role.as_ref() == Some(&key.role)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

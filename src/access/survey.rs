@@ -8,6 +8,7 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use ring::digest::{SHA256, digest};
 
 use super::binding::SubjectRef;
+use super::names::hex;
 use super::usernames::Usernames;
 
 /// How many bindings are named of each finding; the rest is counted.
@@ -133,6 +134,7 @@ pub fn rules_digest(rules: &[PolicyRule]) -> String {
         }
     }
     let text: Vec<String> = all.into_iter().collect();
-    let digest = digest(&SHA256, text.join("\n").as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut digest = hex(digest(&SHA256, text.join("\n").as_bytes()).as_ref());
+    digest.truncate(16);
+    digest
 }

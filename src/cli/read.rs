@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::journal::store::Kubernetes;
 use crate::journal::{Error as JournalError, Snapshot, State, load};
 use crate::ops::client;
+use crate::ops::pages;
 
 /// Everything that was read.
 #[derive(Default)]
@@ -188,20 +189,10 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let mut items = Vec::new();
-    let mut params = params.limit(500);
-    loop {
-        match api.list(&params).await {
-            Ok(page) => {
-                let next = page.metadata.continue_.filter(|token| !token.is_empty());
-                items.extend(page.items);
-                match next {
-                    Some(token) => params = params.continue_token(&token),
-                    None => return Ok(Some(items)),
-                }
-            }
-            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
-            Err(error) => return Err(Error::Read(what, Box::new(error))),
-        }
+    match pages::each(api, &params, usize::MAX, |item| items.push(item)).await {
+        Ok(_) => Ok(Some(items)),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(Error::Read(what, Box::new(error))),
     }
 }
 

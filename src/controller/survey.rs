@@ -19,9 +19,10 @@ use crate::access::ledger::{Event as Record, RoleSeen};
 use crate::access::survey::{Basis, Foreign, Unmanaged, rules_digest, split, survey};
 use crate::api::mapping::{RoleKind, RoleRef};
 use crate::api::names;
+use crate::ops::pages;
 
-/// Objects of one page, and the most pages of one kind.
-const PAGE: (u32, usize) = (500, 400);
+/// The most pages of one kind.
+const PAGES: usize = 400;
 /// After the start of a term it is looked at the first time so soon.
 const FIRST: Duration = Duration::from_secs(20);
 /// Of one mapping so many places of Roles are looked at.
@@ -200,26 +201,26 @@ async fn foreign(client: &Client) -> Result<Vec<Foreign>, String> {
         }
     };
     let bindings = Api::<RoleBinding>::all(client.clone());
-    pages(bindings, &others, |binding| {
+    all(bindings, &others, |binding| {
         add(binding.namespace(), binding.name_any(), binding.subjects)
     })
     .await?;
     let wide = Api::<ClusterRoleBinding>::all(client.clone());
-    pages(wide, &others, |binding| add(None, binding.name_any(), binding.subjects)).await?;
+    all(wide, &others, |binding| add(None, binding.name_any(), binding.subjects)).await?;
     Ok(found)
 }
 
 /// What these roles permit.
 async fn roles(client: &Client, wanted: &BTreeSet<RoleRef>) -> Result<BTreeMap<Place, String>, String> {
     let mut found = BTreeMap::new();
-    let all = ListParams::default();
+    let any = ListParams::default();
     let mut add = |kind: RoleKind, namespace: Option<String>, name: String, rules: &[k8s_openapi::api::rbac::v1::PolicyRule]| {
         let role = RoleRef { kind, name };
         if wanted.contains(&role) {
             found.insert((namespace.unwrap_or_default(), role), rules_digest(rules));
         }
     };
-    pages(Api::<ClusterRole>::all(client.clone()), &all, |role| {
+    all(Api::<ClusterRole>::all(client.clone()), &any, |role| {
         add(
             RoleKind::ClusterRole,
             None,
@@ -229,7 +230,7 @@ async fn roles(client: &Client, wanted: &BTreeSet<RoleRef>) -> Result<BTreeMap<P
     })
     .await?;
     if wanted.iter().any(|role| role.kind == RoleKind::Role) {
-        pages(Api::<Role>::all(client.clone()), &all, |role| {
+        all(Api::<Role>::all(client.clone()), &any, |role| {
             add(
                 RoleKind::Role,
                 role.namespace(),
@@ -242,19 +243,13 @@ async fn roles(client: &Client, wanted: &BTreeSet<RoleRef>) -> Result<BTreeMap<P
     Ok(found)
 }
 
-async fn pages<K>(api: Api<K>, of: &ListParams, mut each: impl FnMut(K)) -> Result<(), String>
+async fn all<K>(api: Api<K>, of: &ListParams, each: impl FnMut(K)) -> Result<(), String>
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let mut params = of.clone().limit(PAGE.0);
-    for _ in 0..PAGE.1 {
-        let page = api.list(&params).await.map_err(|error| error.to_string())?;
-        let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-        page.items.into_iter().for_each(&mut each);
-        match next {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
+    match pages::each(&api, of, PAGES, each).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("there are more than {PAGES} pages of them")),
+        Err(error) => Err(error.to_string()),
     }
-    Err(format!("there are more than {} of them", PAGE.1 * PAGE.0 as usize))
 }

@@ -5,6 +5,7 @@ pub mod fetch;
 pub mod lease;
 pub mod metrics;
 pub mod pace;
+pub mod pages;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -10,6 +10,7 @@ use crate::access::desired::Live;
 use crate::access::gate::Hold;
 use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
+use crate::access::select::Group;
 use crate::access::shard::SubjectKind;
 use crate::access::targets::Namespaces;
 use crate::api::conditions::{self, Set};
@@ -62,13 +63,14 @@ pub struct MappingReport<'a> {
 
 /// The status. The same report and old status give the same status: compare, and write only what differs.
 pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Time) -> MappingStatus {
-    let summary = summary(report);
+    let counted = Counted::of(report);
+    let summary = summary(report, &counted);
     let mut set = standing(report, &summary).conditions();
     set.extend(beside(report));
     let (people, namespaces, unmatched, refused) = match &report.live {
         Ok(live) if live.mapping.expired => (0, 0, 0, 0),
         Ok(live) => (
-            live.cells.count(SubjectKind::User),
+            counted.people,
             live.targets.namespaces(report.namespaces).count(),
             live.selected.unmatched.len(),
             live.targets.refused.len(),
@@ -86,7 +88,7 @@ pub fn mapping_status(report: &MappingReport<'_>, old: &MappingStatus, now: &Tim
         bindings: count(report.bindings),
         unmatched_groups: count(unmatched),
         refused_groups: count(refused),
-        empty_groups: count(report.live.as_ref().map_or(0, |live| empty_groups(report, live))),
+        empty_groups: count(counted.empty),
         held_removals: count(report.waiting.removals),
         held_groups: count(report.waiting.groups),
         held_index: (!report.waiting.is_empty()).then_some(report.waiting.newest),
@@ -239,7 +241,7 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
 }
 
 /// `view, edit in 12 namespaces, 240 people, 3 groups unmatched`.
-fn summary(report: &MappingReport<'_>) -> String {
+fn summary(report: &MappingReport<'_>, counted: &Counted) -> String {
     let live = match &report.live {
         Ok(live) => live,
         Err(refusal) => return format!("not applied: {}", refusal.reason),
@@ -270,15 +272,18 @@ fn summary(report: &MappingReport<'_>) -> String {
         true => "nothing granted".to_owned(),
         false => format!("{} in {}", list(&roles), places.join(" and in ")),
     }];
-    for (kind, one, many) in [(SubjectKind::User, "person", "people"), (SubjectKind::Group, "group", "groups")] {
+    for (kind, n, one, many) in [
+        (SubjectKind::User, counted.people, "person", "people"),
+        (SubjectKind::Group, counted.groups, "group", "groups"),
+    ] {
         if live.mapping.subjects.contains(&kind) {
-            parts.push(number(live.cells.count(kind), one, many));
+            parts.push(number(n, one, many));
         }
     }
     for (n, one, many) in [
         (live.selected.unmatched.len(), "group unmatched", "groups unmatched"),
         (live.targets.refused.len(), "group refused", "groups refused"),
-        (empty_groups(report, live), "group empty", "groups empty"),
+        (counted.empty, "group empty", "groups empty"),
         (
             live.targets.missing(report.namespaces).count(),
             "namespace missing",
@@ -295,13 +300,28 @@ fn summary(report: &MappingReport<'_>) -> String {
     parts.join(", ")
 }
 
-/// How many of the mapped groups have nobody.
-fn empty_groups(report: &MappingReport<'_>, live: &Live<'_>) -> usize {
-    let is_empty = |(name, n): &&(std::sync::Arc<str>, u32)| {
-        let source = report.directory.source(name);
-        source.is_some_and(|source| source.get(*n).is_some() && source.members(*n).is_empty())
-    };
-    live.selected.groups.iter().filter(is_empty).count()
+/// What is counted by looking at everybody, once for all that is said of it.
+#[derive(Default)]
+struct Counted {
+    people: usize,
+    groups: usize,
+    /// How many of the mapped groups have nobody.
+    empty: usize,
+}
+
+impl Counted {
+    fn of(report: &MappingReport<'_>) -> Self {
+        let Ok(live) = &report.live else { return Self::default() };
+        let is_empty = |(name, n): &&Group| {
+            let source = report.directory.source(name);
+            source.is_some_and(|source| source.get(*n).is_some() && source.members(*n).is_empty())
+        };
+        Self {
+            people: live.cells.count(SubjectKind::User),
+            groups: live.cells.count(SubjectKind::Group),
+            empty: live.selected.groups.iter().filter(is_empty).count(),
+        }
+    }
 }
 
 fn groups(report: &MappingReport<'_>) -> Vec<GroupStatus> {
