@@ -1,26 +1,21 @@
 //! A journal's loss that somebody accepts, by an annotation on a source: which was, and what the new term takes over from before. What is held then is decided in `access`.
 
-use std::collections::BTreeMap;
-
 use super::engine::{Engine, Error};
 use super::world::World;
 use crate::access::key::BindingKey;
 use crate::access::ledger::{BindingId, Event as Record};
 use crate::access::names::identify;
-use crate::api::{ScimSource, names};
-use crate::journal::Verdict;
+use crate::api::names;
+use crate::journal::{Position, Verdict};
 
 /// The most records of one append.
 const AT_ONCE: usize = 256;
 
-fn ours<'a>(world: &'a World, class: &'a str) -> impl Iterator<Item = &'a ScimSource> {
-    let all = world.sources.items().values();
-    all.filter(move |source| source.spec.class.as_deref().unwrap_or_default() == class)
-}
-
 /// By what the loss of a journal is accepted: what a source shows already, or a new one. No two losses have the same.
 pub fn token(world: &World, class: &str, journal: &str) -> String {
-    let shown = ours(world, class).filter_map(|source| Some(source.status.as_ref()?.journal_loss.clone()));
+    let shown = world
+        .sources_of(class)
+        .filter_map(|source| Some(source.status.as_ref()?.journal_loss.clone()));
     let mut known = shown.filter(|shown| is_of(shown, journal));
     known.next().unwrap_or_else(|| {
         let fresh = uuid::Uuid::new_v4().simple().to_string();
@@ -34,7 +29,7 @@ fn is_of(token: &str, journal: &str) -> bool {
 
 /// Whether somebody accepts the loss of this journal: a source carries the annotation with what its own status shows.
 pub fn is_accepted(world: &World, class: &str, journal: &str) -> bool {
-    ours(world, class).any(|source| {
+    world.sources_of(class).any(|source| {
         let shown = source
             .status
             .as_ref()
@@ -54,21 +49,20 @@ pub fn advice(namespace: &str, journal: &str, token: &str) -> String {
     )
 }
 
-/// Which journals of this term were made anew after their loss was accepted, by name: the UIDs of their objects.
-pub type Renewed = BTreeMap<&'static str, String>;
-
 impl Engine {
     /// Records what a journal that was made anew cannot know: of the bindings that stand, whose names they hold; and that all others who are recorded are
     /// known by name only. Nothing is decided before that is durable.
     ///
     /// # Errors
     /// When the access journal cannot be appended.
-    pub(super) async fn take_over(&mut self, renewed: &Renewed) -> Result<(), Error> {
-        let new = |journal: &str| {
-            let uid = renewed.get(journal)?;
-            (!self.access.snapshot().state.accepted(journal, uid)).then(|| uid.clone())
+    pub(super) async fn take_over(&mut self) -> Result<(), Error> {
+        let ledger = self.access.snapshot();
+        let new = |journal: &str, follows: bool, at: &Position| {
+            let told = || ledger.state.accepted(journal, &at.uid);
+            (follows && !told()).then(|| at.uid.to_string())
         };
-        let (access, directory) = (new("access"), new("directory"));
+        let access = new("access", self.access.is_successor(), &ledger.position);
+        let directory = new("directory", self.directory.is_successor(), &self.seen.position);
         let mut records = Vec::new();
         if let Some(uid) = access {
             let standing = self.world.bindings.iter();
@@ -99,7 +93,10 @@ impl Engine {
             appended.map_err(|error| Error::of("access", error))?;
         }
         if !records.is_empty() {
-            tracing::warn!(journals = ?renewed.keys(), records = records.len(), "the loss of a journal is accepted: what stands is known by name, and kept until it is claimed or its removal is approved");
+            tracing::warn!(
+                records = records.len(),
+                "the loss of a journal is accepted: what stands is known by name, and kept until it is claimed or its removal is approved"
+            );
         }
         Ok(())
     }

@@ -195,7 +195,7 @@ pub async fn run(
         access,
         id,
         access_lost,
-        renewed,
+        loss_token,
     } = start::journals(&args, &client, &term, &world, &memory).await?;
     let _garbage = [
         start::collect(directory.clone(), args.garbage_delay),
@@ -208,7 +208,6 @@ pub async fn run(
         fence: format!("{}-fence", args.fullname),
     };
     let old = before.unwrap_or_else(|| "nobody/0".to_owned());
-    let loss_token = acceptance::token(&world, &args.class, "access");
     let mut engine = Engine {
         installation: Installation {
             class: args.class.clone(),
@@ -271,7 +270,7 @@ pub async fn run(
         index_told: HashMap::new(),
     };
     if engine.access_lost.is_none() {
-        engine.take_over(&renewed).await?;
+        engine.take_over().await?;
     }
     let bindings: Vec<String> = engine.world.bindings.iter().map(|(key, _)| key.clone()).collect();
     engine.bindings_changed(&bindings);

@@ -7,12 +7,7 @@ use super::world::World;
 
 /// What the statuses of this class's sources know of the directory journal. Another installation's journal is not ours.
 pub fn of_directory(world: &World, class: &str) -> Vec<Known> {
-    let ours = world
-        .sources
-        .items()
-        .values()
-        .filter(|s| s.spec.class.as_deref().unwrap_or_default() == class);
-    let refs = ours.filter_map(|s| s.status.as_ref()?.journal.as_ref());
+    let refs = world.sources_of(class).filter_map(|s| s.status.as_ref()?.journal.as_ref());
     refs.map(|j| Known {
         id: j.id.clone(),
         uid: Some(j.uid.clone()).filter(|u| !u.is_empty()),

@@ -7,12 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use tokio::task::AbortHandle;
 
-use super::acceptance::{self, Renewed};
 use super::engine::Error;
 use super::memory::Memory;
 use super::status::{Target, Wanted, write};
 use super::world::World;
-use super::{Args, evidence, stopgap};
+use super::{Args, acceptance, evidence, stopgap};
 use crate::access::ledger::Ledger;
 use crate::access::names::Installation;
 use crate::api::conditions::{self, Set};
@@ -37,8 +36,8 @@ pub struct Opened {
     pub id: String,
     /// The access journal is lost, and how.
     pub access_lost: Option<Loss>,
-    /// The journals that were made anew after a loss.
-    pub renewed: Renewed,
+    /// By what that loss is accepted, as the sources show it.
+    pub loss_token: String,
 }
 
 /// Opens both journals, making them where nothing names one. A lost access journal is no obstacle: grants are held then, and what the provider says goes on.
@@ -101,14 +100,6 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         }
     }
     known.extend(bindings.iter().cloned());
-    let mut renewed = Renewed::new();
-    for (journal, store) in [("directory", &directory), ("access", &access)] {
-        if let Ok(root) = store.root().await
-            && !root.spec.predecessors.is_empty()
-        {
-            renewed.insert(journal, root.uid.to_string());
-        }
-    }
     let writer = format!("controller/{term}");
     let mut options = Options::new(writer.clone());
     (options.expect, options.prove_every) = (known, args.proof_interval);
@@ -124,11 +115,11 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         Some(loss) => Err(JournalError::Lost(loss)),
         None => Journal::open(access, Ledger::default(), options).await,
     };
-    let (access, access_lost) = match opened {
-        Ok(access) => (access, None),
+    let (access, access_lost, loss_token) = match opened {
+        Ok(access) => (access, None, String::new()),
         Err(JournalError::Lost(loss)) => {
             tracing::error!(%loss, "the access journal is lost: nothing is granted, and only what the provider says is taken away");
-            tell_loss(client, world, (&args.namespace, &args.class), "access", &loss, memory).await;
+            let token = tell_loss(client, world, (&args.namespace, &args.class), "access", &loss, memory).await;
             let installation = Installation {
                 class: args.class.clone(),
                 journal: id.clone(),
@@ -138,6 +129,7 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
             (
                 stopgap::journal(&id, ledger, writer).await.map_err(|e| Error::of("access", e))?,
                 Some(loss),
+                token,
             )
         }
         Err(error) => return Err(Error::of("access", error)),
@@ -148,7 +140,7 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         access,
         id,
         access_lost,
-        renewed,
+        loss_token,
     })
 }
 
@@ -162,20 +154,18 @@ async fn renew(
     known: &[Known],
 ) -> Result<(), Error> {
     let is_gone = async |store: &Arc<dyn Store>| matches!(store.root().await, Err(StoreError::NotFound));
-    let (gone, accepts) = ((is_gone(directory).await, is_gone(access).await), |journal| {
-        acceptance::is_accepted(world, &args.class, journal)
-    });
-    let uid_of = |journal: &str| memory.of(journal).and_then(|known| known.uid);
-    if gone.0 && accepts("directory") {
-        let before = known.iter().find_map(|known| known.uid.clone()).or_else(|| uid_of("directory"));
-        tracing::warn!(id, "the loss of the directory journal is accepted: it is made anew");
-        let made = make_anew(&**directory, id, before.as_deref()).await;
-        made.map_err(|error| Error::of("directory", error))?;
-    }
-    if gone.1 && (accepts("access") || (gone.0 && accepts("directory"))) {
-        tracing::warn!(id, "the loss of the access journal is accepted: it is made anew");
-        let made = make_anew(&**access, id, uid_of("access").as_deref()).await;
-        made.map_err(|error| Error::of("access", error))?;
+    let accepts = |journal| acceptance::is_accepted(world, &args.class, journal);
+    let (both, only_access) = (accepts("directory") && is_gone(directory).await, accepts("access"));
+    let known_access = memory.of("access");
+    for (due, journal, store, known) in [
+        (both, "directory", directory, known),
+        (both || only_access, "access", access, known_access.as_slice()),
+    ] {
+        if due && is_gone(store).await {
+            tracing::warn!(id, journal, "the loss of a journal is accepted: it is made anew");
+            let made = make_anew(&**store, id, known.iter().filter_map(|known| known.uid.clone())).await;
+            made.map_err(|error| Error::of(journal, error))?;
+        }
     }
     Ok(())
 }
@@ -241,17 +231,19 @@ impl Drop for Collecting {
     }
 }
 
-/// Shows a loss on every source: what happened, and what to do.
-pub async fn tell_loss(client: &Client, world: &World, (namespace, class): (&str, &str), journal: &str, loss: &Loss, memory: &Memory) {
+/// Shows a loss on every source: what happened, and what to do. Answers with that by which it is accepted.
+pub async fn tell_loss(
+    client: &Client,
+    world: &World,
+    (namespace, class): (&str, &str),
+    journal: &str,
+    loss: &Loss,
+    memory: &Memory,
+) -> String {
     let now = Time(k8s_openapi::jiff::Timestamp::now());
     let token = acceptance::token(world, class, journal);
     let advice = acceptance::advice(namespace, journal, &token);
-    for source in world
-        .sources
-        .items()
-        .values()
-        .filter(|s| s.spec.class.as_deref().unwrap_or_default() == class)
-    {
+    for source in world.sources_of(class) {
         let name = source.metadata.name.clone().unwrap_or_default();
         let old = source.status.clone().unwrap_or_default();
         let generation = source.metadata.generation.unwrap_or_default();
@@ -295,4 +287,5 @@ pub async fn tell_loss(client: &Client, world: &World, (namespace, class): (&str
             tracing::warn!(error, "cannot show the loss on a source");
         }
     }
+    token
 }

@@ -17,12 +17,10 @@ use crate::directory::Directory;
 /// The ledger that bindings and directory stand for. A subject that no user of a source yields stays nobody's, and is left alone.
 pub fn ledger(world: &World, installation: &Installation, directory: &Directory) -> Ledger {
     let mut people: HashMap<String, Grantee> = HashMap::new();
-    let ours = world
-        .sources
-        .items()
-        .values()
-        .filter(|s| s.spec.class.as_deref().unwrap_or_default() == installation.class);
-    for source in ours.filter_map(|object| CompiledSource::of(object).ok()) {
+    for source in world
+        .sources_of(&installation.class)
+        .filter_map(|object| CompiledSource::of(object).ok())
+    {
         // Disabled users too: they are whom it is about.
         for user in directory.source(&source.name).into_iter().flat_map(|s| s.users()) {
             let Ok(username) = source.username.evaluate_json(user.attributes.json()) else {

@@ -190,6 +190,12 @@ fn widened(event: Event<ClusterRoleBinding>) -> Event<RoleBinding> {
 }
 
 impl World {
+    /// The sources of a class: another installation's are not ours.
+    pub fn sources_of<'a>(&'a self, class: &'a str) -> impl Iterator<Item = &'a ScimSource> {
+        let all = self.sources.items().values();
+        all.filter(move |source| source.spec.class.as_deref().unwrap_or_default() == class)
+    }
+
     /// Whether every watch has brought one whole list.
     pub fn complete(&self) -> bool {
         self.sources.complete()

@@ -1,7 +1,12 @@
 //! The first roots of an installation: made only where nothing names a journal. Who looks for what names one is the caller.
 
+use std::collections::BTreeSet;
+
 use super::settle::Backoff;
 use super::{Error, Loss, Root, Store, StoreError, root};
+
+/// The most journals that a root says it follows, as its CRD has it.
+const PREDECESSORS_MAX: usize = 16;
 
 /// What the caller found that names a journal: an object of ours, a source's status; and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,13 +90,17 @@ async fn look(store: &dyn Store) -> Result<Option<Root>, Error> {
     }
 }
 
-/// Makes the root of a journal anew whose loss somebody accepted, with the id that the old one had. `before`: the UID of the old one, if somebody knows
-/// it. Nothing of the old one is taken over: what it knew has to be said again. Its segments, if there are any left, are nobody's.
+/// Makes the root of a journal anew whose loss somebody accepted, with the id that the old one had. `before`: the UIDs of the old one that somebody knows,
+/// at most 16 of them. Nothing of the old one is taken over: what it knew has to be said again. Its segments, if there are any left, are nobody's.
 ///
 /// # Errors
 /// When the store does not answer, or another installation's root stands there by now.
-pub async fn make_anew(store: &dyn Store, id: &str, before: Option<&str>) -> Result<(), Error> {
-    let found = make(store, id, &[before.unwrap_or("unknown").to_owned()]).await?;
+pub async fn make_anew(store: &dyn Store, id: &str, before: impl Iterator<Item = String>) -> Result<(), Error> {
+    let mut before: Vec<String> = before.collect::<BTreeSet<_>>().into_iter().take(PREDECESSORS_MAX).collect();
+    if before.is_empty() {
+        before.push("unknown".to_owned());
+    }
+    let found = make(store, id, &before).await?;
     if found != id {
         return Err(Error::Lost(Loss::OtherId {
             known: id.to_owned(),

@@ -60,6 +60,11 @@ impl<S: State> Journal<S> {
         })
     }
 
+    /// Whether it was made anew after the loss of one before it was accepted.
+    pub fn is_successor(&self) -> bool {
+        self.inner.shared.successor
+    }
+
     /// What is applied; not proven to be the newest.
     pub fn snapshot(&self) -> Snapshot<S> {
         Snapshot::clone(&self.inner.shared.snapshot())

@@ -27,6 +27,8 @@ pub(super) struct Shared<S: State> {
     held: tokio::sync::Mutex<Held>,
     attempt: Mutex<Option<Attempt>>,
     lost: OnceLock<Loss>,
+    /// It follows a journal whose loss somebody accepted.
+    pub successor: bool,
 }
 
 /// What only the fold needs.
@@ -96,6 +98,7 @@ impl<S: State> Shared<S> {
             }),
             attempt: Mutex::new(None),
             lost: OnceLock::new(),
+            successor: !root.spec.predecessors.is_empty(),
         }
     }
 
