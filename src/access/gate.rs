@@ -175,7 +175,7 @@ impl Circumstances {
 pub enum Op {
     /// Nothing to write.
     Nothing,
-    /// Removals wait until other bindings of the mapping hold the people, or 10 s have passed.
+    /// Removals wait until other bindings of the mapping hold the people, or 10 s have passed: of a plan that is not patient this comes never.
     Wait,
     /// POST.
     Create {
@@ -373,8 +373,14 @@ fn change(gated: &mut Gated, base: Base, changes: Changes) {
         return;
     }
     // one that is being deleted grows no more; when it is gone, another is made
-    if !base.deleting && !adds.is_empty() {
-        grow(gated, base, adds, with_adds);
+    let coming = if base.deleting {
+        Coming::default()
+    } else {
+        grow(&base, adds, with_adds)
+    };
+    gated.crowded = coming.crowded;
+    if !coming.adds.is_empty() {
+        gated.op = put(base, coming.subjects, coming.adds, coming.going);
     } else if waits {
         gated.op = Op::Wait;
     } else if changes.repair && !base.deleting {
@@ -389,7 +395,17 @@ fn change(gated: &mut Gated, base: Base, changes: Changes) {
     }
 }
 
-fn grow(gated: &mut Gated, base: Base, adds: Vec<Add>, with_adds: Vec<Removal>) {
+/// Who can come in one write, and who goes with it.
+#[derive(Default)]
+struct Coming {
+    subjects: Vec<SubjectRef>,
+    adds: Vec<Add>,
+    going: Vec<Removal>,
+    /// Who finds no place: they come when others have gone, and nobody waits for that.
+    crowded: usize,
+}
+
+fn grow(base: &Base, adds: Vec<Add>, with_adds: Vec<Removal>) -> Coming {
     let mut subjects: BTreeSet<SubjectRef> = without(&base.subjects, &with_adds).into_iter().collect();
     let (mut coming, mut crowded) = (Vec::new(), 0);
     // who takes the place of an old name of the same person needs no room
@@ -416,13 +432,13 @@ fn grow(gated: &mut Gated, base: Base, adds: Vec<Add>, with_adds: Vec<Removal>) 
     // an old name goes only with its new one
     let (going, staying): (Vec<Removal>, Vec<Removal>) = with_adds.into_iter().partition(|r| coming.iter().any(|add| is_of(r, add)));
     subjects.extend(staying.into_iter().map(|removal| removal.subject));
-    gated.crowded = crowded;
-    gated.op = if coming.is_empty() {
-        Op::Wait
-    } else {
-        coming.sort_by(|a, b| a.grantee.username.cmp(&b.grantee.username));
-        put(base, subjects.into_iter().collect(), coming, going)
-    };
+    coming.sort_by(|a, b| a.grantee.username.cmp(&b.grantee.username));
+    Coming {
+        subjects: subjects.into_iter().collect(),
+        adds: coming,
+        going,
+        crowded,
+    }
 }
 
 fn is_of(removal: &Removal, add: &Add) -> bool {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::world::{World, key_of, role_mapping, view_of_team_a};
+use super::world::{World, cluster_role_mapping, key_of, role_mapping, view_of_team_a};
 use crate::access::binding::SubjectRef;
 use crate::access::gate::{Circumstances, Column, Hold, Op};
 
@@ -193,6 +193,31 @@ fn a_name_stays_anothers_while_that_removal_is_held() {
     world.settle();
     assert_eq!(world.short(), ["team-a/view:ada"]);
     assert_eq!(world.recorded(), world.access());
+    world.at_rest();
+}
+
+#[test]
+fn nobody_waits_for_a_name_whose_removal_is_held() {
+    let mut world = World::new(cluster_role_mapping(
+        "teams",
+        json!({"sources": ["okta"], "groups": {"names": ["devs"]}, "subjects": "Group", "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}, "namespaces": {"names": ["team-a"]}}]}),
+    ));
+    let old = world.group("okta", "devs", &[]);
+    world.run();
+    let before = world.short();
+    assert_eq!(before.len(), 1);
+    world.circumstances = circumstances(&[Hold::Budget]);
+    // the same name, but another group: it finds its name taken, and that may last for weeks
+    world.delete("okta", old);
+    world.group("okta", "devs", &[]);
+    world.run();
+    assert_eq!(world.short(), before);
+    let key = world.keys().into_iter().next().expect("its binding");
+    let gated = world.gated(&key);
+    assert_eq!((gated.op, gated.crowded, gated.held_removals.len()), (Op::Nothing, 1, 1));
+    world.circumstances = Circumstances::default();
+    world.settle();
+    assert_eq!(world.short(), before);
     world.at_rest();
 }
 

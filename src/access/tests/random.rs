@@ -12,10 +12,10 @@ use crate::access::expression::Expression;
 use crate::access::gate::{Circumstances, Hold};
 use uuid::Uuid;
 
-use crate::access::ledger::{Binding, BindingId, On};
+use crate::access::ledger::{Binding, BindingId, Grantee, On};
 use crate::access::mapping::Mapping;
 use crate::access::people::People;
-use crate::access::select::select;
+use crate::access::select::{Group, select};
 use crate::access::shard::SubjectKind;
 use crate::access::targets::Whose;
 use crate::access::usernames::Usernames;
@@ -219,14 +219,19 @@ fn granted(roles: u8, group: &str, labelled: &[&str]) -> Vec<(String, &'static s
 }
 
 /// What is to be, without any of the machinery: every active member of a counting group whom the filter selects, in every covered namespace.
-fn expected(world: &World, (roles, _, filter): (u8, u8, u8)) -> BTreeSet<(String, String, String)> {
+fn expected(world: &World, spec: (u8, u8, u8)) -> BTreeSet<(String, String, String)> {
+    expected_through(world, spec, &world.selected.groups)
+}
+
+/// The same through these groups alone.
+fn expected_through(world: &World, (roles, _, filter): (u8, u8, u8), groups: &[Group]) -> BTreeSet<(String, String, String)> {
     let mut access = BTreeSet::new();
     if world.mapping.expired {
         return access;
     }
     let labelled = world.namespaces.values().filter(|ns| ns.labels["team"] == "yes");
     let labelled: Vec<&str> = labelled.map(|ns| ns.name.as_str()).collect();
-    for (source, group) in &world.selected.groups {
+    for (source, group) in groups {
         let Some(of) = world.directory.source(source) else { continue };
         let mut names = BTreeSet::new();
         let (mut looked, mut inside) = (BTreeSet::new(), vec![*group]);
@@ -266,10 +271,14 @@ fn settle(world: &mut World, spec: (u8, u8, u8)) {
     // what somebody took out by hand, or has under another name, is nothing new
     let had = holding(world);
     let free = world.circumstances == Circumstances::default();
-    // who holds a name is decided by the record: only for those who keep it under the same person is there a promise
+    // who holds a name is decided by the record: only for those who keep it under the same person is there a promise, and whom nothing but a group that
+    // nobody approved would keep is kept only by the group through which they came
+    let waits = |group: &&Group| !world.selected.waiting.contains(*group);
+    let approved_groups: Vec<Group> = world.selected.groups.iter().filter(waits).cloned().collect();
+    let sure = expected_through(world, spec, &approved_groups);
     let keeps: BTreeSet<_> = before
         .intersection(&to_be)
-        .filter(|(ns, role, name)| kept(world, ns, role, name))
+        .filter(|place| kept(world, place, sure.contains(*place)))
         .cloned()
         .collect();
     world.settle_with(|w| {
@@ -346,14 +355,19 @@ fn holding(world: &World) -> BTreeSet<(String, String, Uuid)> {
     world.ledger.bindings().flat_map(of).collect()
 }
 
-fn kept(world: &World, ns: &str, role: &str, name: &str) -> bool {
+fn still_through(world: &World, held: &Grantee) -> bool {
+    let inside = |source: &crate::directory::Source| held.kind == SubjectKind::Group || source.ancestors(held.n).contains(held.via);
+    world.selected.has(&held.source, held.via) && world.directory.source(&held.source).is_some_and(inside)
+}
+
+fn kept(world: &World, (ns, role, name): &(String, String, String), sure: bool) -> bool {
     world.cluster.iter().any(|(id, o)| {
-        let same = o.namespace == ns && o.role.as_ref().is_some_and(|r| r.name == role) && o.subjects.iter().any(|s| s.name == name);
+        let same = o.namespace == *ns && o.role.as_ref().is_some_and(|r| r.name == *role) && o.subjects.iter().any(|s| s.name == *name);
         let holder = world.usernames.holder(name).or_else(|| world.group_names.holder(name));
         same && world
             .ledger
             .grantee(id, name)
-            .is_some_and(|g| holder.is_some_and(|(s, n)| *g.source == **s && g.n == n))
+            .is_some_and(|g| holder.is_some_and(|(s, n)| *g.source == **s && g.n == n) && (sure || still_through(world, g)))
     })
 }
 
