@@ -6,6 +6,7 @@ mod cage_more;
 mod escalations;
 mod fence;
 mod journals;
+mod matrix;
 mod others;
 mod rights;
 

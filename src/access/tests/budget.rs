@@ -7,8 +7,9 @@ use serde_json::json;
 use super::world::{World, cluster_role_mapping, key_of, role_mapping, view_of_team_a};
 use crate::access::budget::{Budget, Spending, Unrecorded};
 use crate::access::diff::Removal;
-use crate::access::gate::{Gated, Hold, Op, deletion_instead};
+use crate::access::gate::{Gated, Hold, Op};
 use crate::access::ledger::{BindingId, Event, On};
+use crate::access::rewrite::deletion_instead;
 use crate::api::limits::Limits;
 
 impl World {

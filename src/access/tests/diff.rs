@@ -4,7 +4,8 @@ use super::world::{World, key_of, role_mapping, view_of_team_a};
 use crate::access::binding::SubjectRef;
 use crate::access::desired::SourceState;
 use crate::access::diff::{Class, Replacement};
-use crate::access::gate::{Op, deletion_instead};
+use crate::access::gate::Op;
+use crate::access::rewrite::deletion_instead;
 use crate::access::why::Cause;
 use crate::api::names as labels;
 

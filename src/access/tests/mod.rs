@@ -19,6 +19,7 @@ mod random;
 mod select;
 mod shard;
 mod status;
+mod status_source;
 mod subjects;
 mod survey;
 mod targets;

@@ -3,15 +3,15 @@
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::{Cases, Expect, Passes, Refused, bindings, lay_out, namespace, send, subject};
+use super::{Cases, Expect, Passes, Refused, bindings, lay_out, matrix, namespace, send, subject};
 use crate::cluster::{Cluster, Who};
 use crate::install::{Install, Installed};
 
 const GROUP: &str = "/apis/rolecall.dev/v1alpha1";
-const TEAM: &str = "authors-team";
-const OTHER: &str = "authors-other";
+pub(super) const TEAM: &str = "authors-team";
+pub(super) const OTHER: &str = "authors-other";
 
-fn mappings(place: &str) -> String {
+pub(super) fn mappings(place: &str) -> String {
     match place {
         "" => format!("{GROUP}/clusterrolemappings"),
         place => format!("{GROUP}/namespaces/{place}/rolemappings"),
@@ -19,7 +19,7 @@ fn mappings(place: &str) -> String {
 }
 
 /// A mapping for roles written as `ClusterRole/view`; with `place` "" a ClusterRoleMapping.
-fn mapping(name: &str, place: &str, roles: &[&str]) -> Value {
+pub(super) fn mapping(name: &str, place: &str, roles: &[&str]) -> Value {
     let grants: Vec<Value> = roles
         .iter()
         .map(|role| {
@@ -209,6 +209,7 @@ async fn who_writes_a_mapping_must_be_allowed_to_bind_what_it_grants() {
     }
     sources(&mut cases, cluster).await;
     approvals(&mut cases, cluster, &admin).await;
+    matrix::all(&mut cases, cluster, &admin).await;
     cases.finish("authors");
 }
 
@@ -261,6 +262,7 @@ async fn approvals(cases: &mut Cases, cluster: &Cluster, admin: &Client) {
     );
     let say = |key: &str, value: Value| json!({"metadata": {"annotations": {format!("rolecall.dev/{key}"): value}}});
     let no = Refused(422, "needs the verb approve on");
+    const NO_RECORD: Expect = Refused(422, "is the number of a record");
     for (who, path, body, expected) in [
         ("writer", &one, say("approve", json!("1")), no),
         ("mapper", &one, say("approve", json!("1")), no),
@@ -276,6 +278,10 @@ async fn approvals(cases: &mut Cases, cluster: &Cluster, admin: &Client) {
         ("head-approver", &two, say("approve", json!("1")), Passes),
         ("head-approver", &wide, say("approve", json!("1")), Passes),
         ("head-approver", &source, say("accept-journal-loss", json!("x")), Passes),
+        ("head-approver", &two, say("approve", json!("yes")), NO_RECORD),
+        ("boss", &two, say("approve", json!("-1")), NO_RECORD),
+        ("boss", &two, say("approve", json!("")), NO_RECORD),
+        ("boss", &two, say("approve", json!("99999999999999999999")), NO_RECORD),
         ("head-approver", &two, json!({"spec": {"suspend": true}}), BIND),
         ("writer", &one, say("approve", json!("4")), no),
         ("writer", &one, json!({"metadata": {"annotations": {"other": "x"}}}), Passes), // it stands there, unchanged
