@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rolecall::ops::{client, shutdown, telemetry};
+use rolecall::ops::metrics::Requests;
+use rolecall::ops::{client, selfcheck, shutdown, telemetry};
 use rolecall::{controller, gateway};
 
 /// A busy gateway spends a fifth of its time in glibc's allocator; the static image's would be slower still.
@@ -31,6 +32,8 @@ enum Part {
     Gateway(gateway::Args),
     /// Turns the directory into RoleBindings, and writes the access journal and every status. It serves health and metrics only.
     Controller(controller::Args),
+    /// Asks a gateway without a token whether it is one: for `helm test`.
+    Selfcheck(selfcheck::Args),
     /// Writes the CustomResourceDefinitions, one file a kind.
     Crds {
         /// Into this folder.
@@ -54,6 +57,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(part: Part) -> Result<(), Box<dyn std::error::Error>> {
+    let requests = Requests::default();
     match part {
         Part::Crds { dir } => {
             for (name, yaml) in rolecall::api::crds::all() {
@@ -61,8 +65,14 @@ async fn run(part: Part) -> Result<(), Box<dyn std::error::Error>> {
             }
             Ok(())
         }
-        Part::Gateway(args) => Ok(gateway::main(args, client::connect(None).await?, shutdown::listen()?).await?),
-        Part::Controller(args) => Ok(controller::main(args, client::connect(None).await?, shutdown::listen()?).await?),
+        Part::Selfcheck(args) => {
+            println!("{}", selfcheck::run(&args).await?);
+            Ok(())
+        }
+        Part::Gateway(args) => Ok(gateway::main(args, client::connect(None, &requests).await?, shutdown::listen()?, &requests).await?),
+        Part::Controller(args) => {
+            Ok(controller::main(args, client::connect(None, &requests).await?, shutdown::listen()?, &requests).await?)
+        }
     }
 }
 

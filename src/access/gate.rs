@@ -10,7 +10,6 @@ use super::mapping::Mapping;
 use super::policy::Refusal;
 use super::shard::SUBJECTS_MAX;
 use super::source::CompiledSource;
-use super::why::Cause;
 use crate::api::mapping::Mode;
 
 /// A row of the table: why something waits. Rows that come later are added here and in [`Hold::passes`].
@@ -455,57 +454,7 @@ fn put(base: Base, subjects: Vec<SubjectRef>, adds: Vec<Add>, removals: Vec<Remo
     }
 }
 
-/// A revoking PUT that Kubernetes refused becomes a DELETE: who could have stayed goes too, and is granted it again when one looks next. Whose removal is
-/// held would not be granted anything again: for them it is done only when somebody has to go whom the provider disabled or deleted.
-pub fn deletion_instead(op: &Op, before: &Plan) -> Option<Op> {
-    let Op::Put {
-        uid,
-        resource_version,
-        removals,
-        adds,
-        ..
-    } = op
-    else {
-        return None;
-    };
-    let base = before.base.as_ref()?;
-    if removals.is_empty() || !adds.is_empty() || base.uid != *uid || base.resource_version != *resource_version {
-        return None;
-    }
-    let mut all = removals.clone();
-    let why = &removals.first()?.why;
-    let said = removals.iter().any(|removal| removal.class == Class::Said);
-    for subject in without(&base.subjects, removals) {
-        let due = before.removals.iter().find(|removal| removal.subject == subject);
-        match due {
-            // another person's name now, or one that is to be in another binding: it is held only for a moment
-            Some(held) if held.replacement != Replacement::None => {}
-            Some(_) if !said => return None,
-            Some(held) => {
-                all.push(held.clone());
-                continue;
-            }
-            None => {}
-        }
-        let mut why = why.clone();
-        (why.cause, why.group, why.source) = (Cause::Rewritten, None, String::new());
-        all.push(Removal {
-            subject,
-            grantee: None,
-            class: Class::Replaced,
-            why,
-            replacement: Replacement::Here,
-            counted: false,
-        });
-    }
-    Some(Op::Delete {
-        uid: uid.clone(),
-        resource_version: resource_version.clone(),
-        removals: all,
-    })
-}
-
-fn without(subjects: &[SubjectRef], removals: &[Removal]) -> Vec<SubjectRef> {
+pub(super) fn without(subjects: &[SubjectRef], removals: &[Removal]) -> Vec<SubjectRef> {
     let gone: BTreeSet<&SubjectRef> = removals.iter().map(|removal| &removal.subject).collect();
     subjects.iter().filter(|subject| !gone.contains(subject)).cloned().collect()
 }

@@ -100,17 +100,18 @@ impl From<MappingKey> for String {
     }
 }
 
-/// One binding that a mapping has, or is to have. Everything that is written is keyed by this.
+/// One binding that a mapping has, or is to have. Everything that is written is keyed by this. What differs most is compared first: of 150,000 bindings of
+/// one mapping the owner tells nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BindingKey {
-    /// The mapping that it belongs to.
-    pub owner: MappingKey,
-    /// The role that it grants.
-    pub role: RoleRef,
     /// The namespace that it is in; empty for a ClusterRoleBinding.
     pub namespace: String,
+    /// The role that it grants.
+    pub role: RoleRef,
     /// Which part of the mapping's people it holds.
     pub prefix: Prefix,
+    /// The mapping that it belongs to.
+    pub owner: MappingKey,
 }
 
 impl fmt::Display for BindingKey {

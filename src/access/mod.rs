@@ -24,6 +24,7 @@ pub mod pattern;
 pub mod people;
 pub mod policy;
 mod replace;
+pub mod rewrite;
 pub mod rule;
 pub mod select;
 pub mod shard;

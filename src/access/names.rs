@@ -1,7 +1,6 @@
 //! Names and labels of the objects that Rolecall writes, computed; and whether an object is one of them. Nothing is looked up here.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use ring::digest::{Context, SHA256, digest};
 
@@ -115,8 +114,6 @@ pub fn is_known(observed: &Observed, key: &BindingKey, installation: &Installati
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -103,6 +103,39 @@ pub enum Cause {
     Rewritten,
 }
 
+impl Cause {
+    /// Where the provider said it, if it was the provider.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Member(event)
+            | Self::GroupMapped(event)
+            | Self::GroupNotMapped(event)
+            | Self::Disabled(event)
+            | Self::Deleted(event)
+            | Self::LeftGroups(event)
+            | Self::YieldChanged(event)
+            | Self::NotSelected(event)
+            | Self::Renamed(event)
+            | Self::NoUsername(event) => Some(event),
+            Self::OtherSubjects
+            | Self::Restored
+            | Self::Expired
+            | Self::OtherPerson
+            | Self::Moved
+            | Self::NotGranted
+            | Self::NotAllowed
+            | Self::SourceNotUsed
+            | Self::NamespaceGone
+            | Self::Vanished
+            | Self::MappingEnded
+            | Self::SourceEnded
+            | Self::LossAccepted
+            | Self::Foreign
+            | Self::Rewritten => None,
+        }
+    }
+}
+
 impl Why {
     /// A short form for metrics and events: a closed set.
     pub fn label(&self) -> &'static str {

@@ -22,8 +22,8 @@ use crate::api::{ClusterRoleMapping, Journal as Root, RoleMapping, ScimSource};
 use crate::directory::Directory;
 use crate::journal::store::Kubernetes;
 use crate::journal::{Error as JournalError, Snapshot, State, load};
-use crate::ops::client;
-use crate::ops::pages;
+use crate::ops::metrics::Requests;
+use crate::ops::{client, pages};
 
 /// Everything that was read.
 #[derive(Default)]
@@ -93,7 +93,7 @@ pub enum Error {
 
 /// A client of that context of the kubeconfig.
 pub async fn connect(context: Option<&str>) -> Result<Client, Error> {
-    client::connect(context).await.map_err(Error::Client)
+    client::connect(context, &Requests::default()).await.map_err(Error::Client)
 }
 
 /// Asks on the terminal; anything but yes is no.

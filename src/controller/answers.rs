@@ -72,6 +72,7 @@ impl Engine {
             purpose,
             answer,
         } = done;
+        self.metrics.answered(&write.verb, &answer);
         self.queue.end(&key);
         if matches!(purpose, Purpose::Grant(_)) {
             self.granting.landed();
@@ -96,7 +97,7 @@ impl Engine {
                 self.sightings.shown(&full);
                 self.world.bindings.remove(&full);
                 self.by_name.remove(&full);
-                self.unobserve(&key);
+                self.standing.remove(&key);
                 // what was to grow is gone: nobody was granted anything
                 if matches!(purpose, Purpose::Grant(_)) {
                     self.void(purpose);
@@ -170,13 +171,14 @@ impl Engine {
     }
 
     fn went_well(&mut self, key: &BindingKey, purpose: Purpose, whole: bool) {
+        self.metrics.done(&purpose, &self.heard);
         self.queue.well(key);
         if let Some(owner) = self.owners.get_mut(&key.owner) {
             owner.failing.remove(key);
         }
         // First what came of an earlier write: a grant that is recorded after the removal that followed it would stand in the ledger for ever.
         match self.unsettled.get(key) {
-            Some(Unsettled::Post) if self.observed.contains_key(key) => {
+            Some(Unsettled::Post) if self.standing.get(key).is_some() => {
                 self.tombstones.insert(key.clone());
                 self.settled(key);
             }
@@ -189,7 +191,7 @@ impl Engine {
                 self.record_removals(key, &removals, whole);
             }
             Purpose::Grant(planned) => {
-                let uid = self.observed.get(key).map(|o| o.uid.clone()).unwrap_or_default();
+                let uid = self.standing.get(key).map(|o| o.uid.clone()).unwrap_or_default();
                 self.recorder.soon(Record::Outcome {
                     intent: planned.intent,
                     result: Outcome::Done { uid },

@@ -45,35 +45,23 @@ impl Engine {
             .as_ref()
             .and_then(|o| identify(o, &self.installation).or_else(|| known.clone().filter(|key| is_known(o, key, &self.installation))));
         if let Some(before) = self.by_name.remove(name).filter(|before| Some(before) != key.as_ref()) {
-            self.unobserve(&before);
+            self.standing.remove(&before);
             self.queue.add(before);
         }
         match (key, observed) {
             (Some(key), Some(observed)) => {
                 // An answer to our own write may be newer than what a watch tells.
-                let older = self
-                    .observed
-                    .get(&key)
-                    .is_some_and(|had| had.uid == observed.uid && newer(&had.resource_version, &observed.resource_version));
+                let had = self.standing.get(&key);
+                let older = |had: &Arc<Observed>| had.uid == observed.uid && newer(&had.resource_version, &observed.resource_version);
+                let news = had.is_none_or(|had| !older(had) && *had != observed);
                 self.by_name.insert(name.to_owned(), key.clone());
-                if !older && self.observed.get(&key) != Some(&observed) {
-                    if self.observed.insert(key.clone(), observed).is_none() {
-                        *self.standing.entry(key.owner.clone()).or_default() += 1;
-                    }
+                if news {
+                    self.standing.insert(key.clone(), observed);
                     self.queue.add(key);
                 }
             }
             (None, _) => known.into_iter().for_each(|key| self.queue.add(key)),
             (Some(_), None) => {}
-        }
-    }
-
-    /// Nothing of ours stands there any more.
-    pub(super) fn unobserve(&mut self, key: &BindingKey) {
-        if self.observed.remove(key).is_some()
-            && let Some(n) = self.standing.get_mut(&key.owner)
-        {
-            *n = n.saturating_sub(1);
         }
     }
 
@@ -90,7 +78,7 @@ impl Engine {
             let place = self.world.namespaces.get(&key.namespace);
             key.namespace.is_empty() || place.is_some_and(|n| !n.terminating)
         };
-        let mut left: BTreeSet<BindingKey> = created.filter(|key| !self.observed.contains_key(key) && there(key)).collect();
+        let mut left: BTreeSet<BindingKey> = created.filter(|key| self.standing.get(key).is_none() && there(key)).collect();
         for _ in 0..STAND_TRIES {
             if left.is_empty() {
                 return;
@@ -116,7 +104,7 @@ impl Engine {
                         left.remove(&key);
                         let object = self.world.bindings.put(name.clone(), *object);
                         self.note(&name, Some(object));
-                        if self.observed.contains_key(&key) {
+                        if self.standing.get(&key).is_some() {
                             self.tombstones.insert(key);
                         }
                     }
@@ -138,7 +126,7 @@ impl Engine {
                 self.queue.add(intent.key.clone());
                 continue;
             }
-            let unsettled = match (self.observed.get(&intent.key), intent.action) {
+            let unsettled = match (self.standing.get(&intent.key), intent.action) {
                 (None, Action::Create) => Some(Unsettled::Post),
                 (None, Action::Update) => None,
                 (Some(observed), _) => Some(Unsettled::Put {

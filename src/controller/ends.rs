@@ -135,7 +135,7 @@ impl Engine {
         tracing::info!(source = name, "deleted: its directory ends, and what it gave goes");
         self.ended_sources.insert(name.as_str().into());
         self.evaluate_users_of(&name.as_str().into());
-        let concerned: Vec<_> = self.observed.keys().cloned().collect();
+        let concerned: Vec<_> = self.standing.keys().cloned().collect();
         concerned.into_iter().for_each(|key| self.queue.add(key));
         let directory = self.directory.clone();
         self.spawn(async move {

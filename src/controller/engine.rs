@@ -15,19 +15,20 @@ use tokio::time::{Instant, sleep_until};
 
 use super::apply::Writer;
 use super::expiry::Expiry;
-use super::memory::{Findings, Memory};
+use super::memory::Memory;
+use super::metrics::{Heard, Metrics};
 use super::observe::key_of;
 use super::owner::Owner;
 use super::places::{PlaceDone, Places};
 use super::queue::Queue;
 use super::recorder::Recorder;
 use super::sightings::{SeenDone, Sightings};
+use super::standing::Standing;
 use super::status::{Pacer, Target as StatusTarget};
 use super::survey::Surveys;
 use super::work::{Granting, Unsettled, WriteDone};
 use super::world::{Change, Touched, World, feed};
 use super::{Args, acceptance, evidence, fence, start, world};
-use crate::access::binding::Observed;
 use crate::access::budget::Spending;
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Ledger, On};
@@ -133,9 +134,7 @@ pub struct Engine {
     pub(super) usernames: Usernames,
     pub(super) group_names: Usernames,
     pub(super) owners: BTreeMap<MappingKey, Owner>,
-    pub(super) observed: BTreeMap<BindingKey, Arc<Observed>>,
-    /// How many of `observed` each mapping has.
-    pub(super) standing: HashMap<MappingKey, usize>,
+    pub(super) standing: Standing,
     pub(super) by_name: HashMap<String, BindingKey>,
     pub(super) queue: Queue,
     pub(super) unsettled: HashMap<BindingKey, Unsettled>,
@@ -161,7 +160,8 @@ pub struct Engine {
     pub(super) places: Places,
     pub(super) sightings: Sightings,
     pub(super) surveys: Surveys,
-    pub(super) findings: Findings,
+    pub(super) metrics: Metrics,
+    pub(super) heard: Heard,
     pub(super) access_lost: Option<Loss>,
     pub(super) loss_token: String,
     pub(super) checking: bool,
@@ -183,6 +183,7 @@ pub async fn run(
     let started = Instant::now();
     let (send, mut changes) = mpsc::channel(4096);
     let _watches = world::start(&client, &args.class, &send);
+    let ahead = start::Ahead::begin(&args, &client, &term, &memory);
     let mut world = World::default();
     while !world.complete() {
         let Some(change) = changes.recv().await else {
@@ -190,13 +191,14 @@ pub async fn run(
         };
         feed(&mut world, change);
     }
+    tracing::info!(bindings = world.bindings.iter().count(), "everything is listed");
     let start::Opened {
         directory,
         access,
         id,
         access_lost,
         loss_token,
-    } = start::journals(&args, &client, &term, &world, &memory).await?;
+    } = start::journals(&args, &client, &term, &world, &memory, ahead).await?;
     let _garbage = [
         start::collect(directory.clone(), args.garbage_delay),
         start::collect(access.clone(), args.garbage_delay),
@@ -237,8 +239,7 @@ pub async fn run(
         usernames: Usernames::default(),
         group_names: Usernames::groups(),
         owners: BTreeMap::new(),
-        observed: BTreeMap::new(),
-        standing: HashMap::new(),
+        standing: Standing::default(),
         by_name: HashMap::new(),
         queue: Queue::default(),
         unsettled: HashMap::new(),
@@ -262,7 +263,8 @@ pub async fn run(
         places: Places::default(),
         sightings: Sightings::default(),
         surveys: Surveys::default(),
-        findings: memory.findings.clone(),
+        metrics: memory.metrics.clone(),
+        heard: Heard::default(),
         loss_token,
         access_lost,
         checking: false,
@@ -395,6 +397,7 @@ impl Engine {
                 self.look_at_unseen();
                 self.look_around();
                 self.spending.forget(Timestamp::now());
+                self.show_metrics();
                 if compared.elapsed() > Duration::from_secs(20) {
                     compared = Instant::now();
                     self.places.look = true;

@@ -51,6 +51,7 @@ impl Engine {
         }
         let since = self.seen.position.index;
         let before = std::mem::replace(&mut self.seen, newest);
+        self.heard.at(self.seen.position.index, self.seen.time);
         let moved_groups = self.hide_groups(since);
         let directory = self.seen.state.clone();
         let names: BTreeSet<&str> = before.state.sources().chain(directory.sources()).map(|(name, _)| name).collect();
@@ -125,7 +126,7 @@ impl Engine {
                 .filter(|(_, o)| self.is_frozen(o))
                 .map(|(key, _)| key.clone())
                 .collect();
-            let unread = self.observed.keys().filter(|k| frozen.contains(&k.owner));
+            let unread = self.standing.keys().filter(|k| frozen.contains(&k.owner));
             // who would come and is held is nobody's access
             let held = self.owners.values().flat_map(|o| &o.held).filter(|(_, held)| held.removals > 0);
             let keys: Vec<BindingKey> = unread.chain(held.map(|(key, _)| key)).cloned().collect();
@@ -332,11 +333,16 @@ impl Engine {
             ended,
             ..Owner::default()
         };
-        self.queue_keys(key);
         if let Some(before) = self.owners.get_mut(key) {
             owner.failing = std::mem::take(&mut before.failing);
             owner.held = std::mem::take(&mut before.held);
         }
+        // what failed or was held and is not to be any more is looked at for the last time
+        owner
+            .failing
+            .keys()
+            .chain(owner.held.keys())
+            .for_each(|key| self.queue.add(key.clone()));
         match compiled {
             Some(Ok(mapping)) => owner.mapping = Some(Arc::new(mapping)),
             Some(Err(refusal)) => owner.invalid = Some(refusal),
@@ -366,13 +372,7 @@ impl Engine {
 
     /// Puts every binding of a mapping into the queue: what is to be, what is, and what is recorded.
     fn queue_keys(&mut self, key: &MappingKey) {
-        let seen: Vec<BindingKey> = self
-            .observed
-            .range(first(key)..)
-            .map(|(k, _)| k)
-            .take_while(|k| k.owner == *key)
-            .cloned()
-            .collect();
+        let seen: Vec<BindingKey> = self.standing.of(key).cloned().collect();
         let keys = self.with_view(key, |view| view.keys(seen));
         keys.into_iter().for_each(|key| self.queue.add(key));
     }
@@ -446,24 +446,6 @@ impl Engine {
 
     /// The shards that stand at a place.
     fn shards_at(&self, owner: &MappingKey, namespace: &str, role: &RoleRef) -> BTreeSet<Prefix> {
-        let first = BindingKey {
-            owner: owner.clone(),
-            role: role.clone(),
-            namespace: namespace.to_owned(),
-            prefix: Prefix::ALL,
-        };
-        let here = |k: &&BindingKey| k.owner == *owner && k.role == *role && k.namespace == namespace;
-        let keys = self.observed.range(first..).map(|(k, _)| k);
-        keys.take_while(here).map(|k| k.prefix).collect()
-    }
-}
-
-/// The key before every binding of a mapping.
-pub(super) fn first(owner: &MappingKey) -> BindingKey {
-    BindingKey {
-        owner: owner.clone(),
-        role: RoleRef::default(),
-        namespace: String::new(),
-        prefix: Prefix::ALL,
+        self.standing.at(owner, namespace, role).collect()
     }
 }

@@ -65,6 +65,11 @@ impl Granting {
             .count()
     }
 
+    /// How many bindings are to grow.
+    pub fn depth(&self) -> usize {
+        self.wanted.len() + self.recording.len() + self.recorded.len()
+    }
+
     /// A grant's write ended.
     pub fn landed(&mut self) {
         self.flying = self.flying.saturating_sub(1);

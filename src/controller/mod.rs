@@ -19,6 +19,7 @@ mod health;
 mod holds;
 mod known;
 pub mod memory;
+pub mod metrics;
 pub mod observe;
 pub mod owner;
 mod places;
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod recorder;
 mod reselect;
 mod sightings;
+pub mod standing;
 pub mod start;
 pub mod status;
 pub mod stopgap;
@@ -36,13 +38,13 @@ pub mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
 use tokio::task::JoinHandle;
 
 use crate::ops::lease::{Config as LeaseConfig, Elector, End};
+use crate::ops::metrics::Requests;
 use crate::ops::shutdown::Shutdown;
 
 /// How the controller runs.
@@ -122,7 +124,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When the process cannot go on at all: an unreadable access policy at the start is not one of these, it only grants nothing.
-pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<(), engine::Error> {
+pub async fn main(args: Args, client: Client, mut shutdown: Shutdown, requests: &Requests) -> Result<(), engine::Error> {
     let config = LeaseConfig {
         namespace: args.namespace.clone(),
         name: format!("{}-controller", args.fullname),
@@ -132,19 +134,18 @@ pub async fn main(args: Args, client: Client, mut shutdown: Shutdown) -> Result<
         retry: args.retry_period,
     };
     let memory = Arc::new(memory::Memory::default());
-    let leading = Arc::new(AtomicBool::new(false));
     let _health = if args.health_address.is_empty() {
         None
     } else {
-        Some(health::serve(&args.health_address, memory.clone(), leading.clone()).await?)
+        Some(health::serve(&args.health_address, memory.clone(), requests).await?)
     };
     loop {
-        leading.store(false, Ordering::Relaxed);
+        memory.metrics.leads(&config.name, false);
         let mut elector = Elector::new(client.clone(), config.clone());
         let Some((term, before)) = elector.acquire(&mut shutdown).await else {
             return Ok(());
         };
-        leading.store(true, Ordering::Relaxed);
+        memory.metrics.leads(&config.name, true);
         // A task of its own: however long it computes, the Lease is renewed.
         let engine = engine::run(args.clone(), client.clone(), (term, before), memory.clone(), elector.validity());
         let mut engine = Term(tokio::spawn(engine));

@@ -102,6 +102,11 @@ impl Queue {
         self.busy.contains(key)
     }
 
+    /// How many bindings are due, or wait for a time.
+    pub fn depth(&self) -> usize {
+        self.due.len() + self.later.len()
+    }
+
     /// How much of a mapping is due, waits or is under way.
     pub fn pending(&self, owner: &MappingKey) -> usize {
         let later = self.later.iter().map(|(_, key)| key);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::engine::Error;
 use super::memory::Memory;
@@ -40,12 +40,53 @@ pub struct Opened {
     pub loss_token: String,
 }
 
+/// The access journal, read while the cluster is listed; the reading ends when this is dropped.
+pub struct Ahead(JoinHandle<Result<Journal<Ledger>, JournalError>>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Ahead {
+    /// Begins to read.
+    pub fn begin(args: &Args, client: &Client, term: &str, memory: &Memory) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Kubernetes::new(client.clone(), &args.namespace, "access"));
+        let options = of_access(args, client, term, memory, Vec::new());
+        Self(tokio::spawn(Journal::open(store, Ledger::default(), options)))
+    }
+
+    /// What was read, when it is of the journal that `bindings` name, and as new as they are: it is proved now, after they were listed. `None`: it has to be
+    /// opened, and whatever is wrong with it is found then.
+    async fn journal(mut self, bindings: &[Known]) -> Option<Journal<Ledger>> {
+        let journal = (&mut self.0).await.ok()?.ok()?;
+        let found = journal.read().await.ok()?;
+        let named = bindings.iter().all(|known| *known.id == *found.position.id);
+        named.then_some(journal)
+    }
+}
+
+/// How a term takes part in the access journal.
+fn of_access(args: &Args, client: &Client, term: &str, memory: &Memory, known: Vec<Known>) -> Options {
+    let mut options = Options::new(writer(term));
+    options.expect = known.into_iter().chain(memory.of("access")).collect();
+    options.prove_every = args.proof_interval;
+    options.before_append = Some(leading(args, client, term));
+    options.appended = Some(Arc::new(memory.metrics.appends.of("access")));
+    options
+}
+
+fn writer(term: &str) -> String {
+    format!("controller/{term}")
+}
+
 /// Opens both journals, making them where nothing names one. A lost access journal is no obstacle: grants are held then, and what the provider says goes on.
 ///
 /// # Errors
 /// When the directory is lost, which is then told on every source.
-pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
-    match open(args, client, term, world, memory).await {
+pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory, ahead: Ahead) -> Result<Opened, Error> {
+    match open(args, client, term, world, memory, ahead).await {
         Err(Error::Lost(journal, loss)) => {
             tell_loss(client, world, (&args.namespace, &args.class), journal, &loss, memory).await;
             Err(Error::Lost(journal, loss))
@@ -54,7 +95,7 @@ pub async fn journals(args: &Args, client: &Client, term: &str, world: &World, m
     }
 }
 
-async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory) -> Result<Opened, Error> {
+async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &Memory, ahead: Ahead) -> Result<Opened, Error> {
     let store = |name: &str| Arc::new(Kubernetes::new(client.clone(), &args.namespace, name));
     let (directory, access): (Arc<dyn Store>, Arc<dyn Store>) = (store("directory"), store("access"));
     let sources = evidence::of_directory(world, &args.class);
@@ -100,20 +141,19 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
         }
     }
     known.extend(bindings.iter().cloned());
-    let writer = format!("controller/{term}");
-    let mut options = Options::new(writer.clone());
+    let mut options = Options::new(writer(term));
     (options.expect, options.prove_every) = (known, args.proof_interval);
+    options.appended = Some(Arc::new(memory.metrics.appends.of("directory")));
     let directory = Journal::open(directory, Directory::default(), options)
         .await
         .map_err(|e| Error::of("directory", e))?;
     let id = directory.snapshot().position.id.to_string();
-    let mut options = Options::new(writer.clone());
-    options.expect = bindings.into_iter().chain(memory.of("access")).collect();
-    options.prove_every = args.proof_interval;
-    options.before_append = Some(leading(args, client, term));
     let opened = match lost {
         Some(loss) => Err(JournalError::Lost(loss)),
-        None => Journal::open(access, Ledger::default(), options).await,
+        None => match ahead.journal(&bindings).await {
+            Some(journal) => Ok(journal),
+            None => Journal::open(access, Ledger::default(), of_access(args, client, term, memory, bindings)).await,
+        },
     };
     let (access, access_lost, loss_token) = match opened {
         Ok(access) => (access, None, String::new()),
@@ -127,13 +167,17 @@ async fn open(args: &Args, client: &Client, term: &str, world: &World, memory: &
             };
             let ledger = stopgap::ledger(world, &installation, &directory.snapshot().state);
             (
-                stopgap::journal(&id, ledger, writer).await.map_err(|e| Error::of("access", e))?,
+                stopgap::journal(&id, ledger, writer(term))
+                    .await
+                    .map_err(|e| Error::of("access", e))?,
                 Some(loss),
                 token,
             )
         }
         Err(error) => return Err(Error::of("access", error)),
     };
+    memory.metrics.lost("directory", false);
+    memory.metrics.lost("access", access_lost.is_some());
     tracing::info!(directory = %directory.snapshot().position, access = %access.snapshot().position, "journals are open");
     Ok(Opened {
         directory,
@@ -236,10 +280,11 @@ pub async fn tell_loss(
     client: &Client,
     world: &World,
     (namespace, class): (&str, &str),
-    journal: &str,
+    journal: &'static str,
     loss: &Loss,
     memory: &Memory,
 ) -> String {
+    memory.metrics.lost(journal, true);
     let now = Time(k8s_openapi::jiff::Timestamp::now());
     let token = acceptance::token(world, class, journal);
     let advice = acceptance::advice(namespace, journal, &token);

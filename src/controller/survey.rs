@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::engine::{Done, Engine};
-use super::memory::Finding;
+use super::metrics::Finding;
 use crate::access::binding::SubjectRef;
 use crate::access::key::MappingKey;
 use crate::access::ledger::{Event as Record, RoleSeen};
@@ -122,7 +122,7 @@ impl Engine {
         });
         let changed = self.surveys.changed.iter();
         let changed = changed.map(|(mapping, roles)| (Finding::of(&mapping.to_string(), "RulesChanged"), roles.len()));
-        self.findings.show(unmanaged.chain(changed));
+        self.metrics.found(unmanaged.chain(changed));
         self.statuses_soon();
     }
 

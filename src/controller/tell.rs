@@ -300,7 +300,7 @@ impl Engine {
             } else {
                 self.queue.pending(key) + self.granting.pending(key)
             },
-            bindings: self.standing.get(key).copied().unwrap_or_default(),
+            bindings: self.standing.count(key),
             namespaces: &self.namespaces,
             changed_roles: self.surveys.changed.get(key).map_or(&[], Vec::as_slice),
             last_change: self.access.snapshot().state.last_change(key),

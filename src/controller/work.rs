@@ -11,10 +11,11 @@ use super::engine::{Done, Engine};
 use crate::access::binding::{Observed, SubjectRef};
 use crate::access::desired::{Owner as OwnerView, Sources, View, is_there};
 use crate::access::diff::{Class, Plan, Removal, diff};
-use crate::access::gate::{Circumstances, Gated, Hold, Op, deletion_instead, gate};
+use crate::access::gate::{Circumstances, Gated, Hold, Op, gate};
 use crate::access::key::{BindingKey, MappingKey};
 use crate::access::ledger::{Event as Record, reasons, settled};
 use crate::access::names::{binding_annotations, binding_labels};
+use crate::access::rewrite::deletion_instead;
 use crate::access::status::{Failure, Held};
 
 pub use super::grants::{Granting, GrantingDone, Planned};
@@ -146,6 +147,11 @@ impl Engine {
     fn look_at(&mut self, key: BindingKey) {
         let gated = self.decide(&key);
         self.note_held(&key, &gated);
+        self.metrics.looked(match (&gated.conflict, &gated.op) {
+            (Some(_), _) => "error",
+            (None, Op::Wait) => "requeue_after",
+            (None, _) => "success",
+        });
         if let Some(refusal) = gated.conflict {
             self.fails(&key, Failure { refusal, human: true });
             self.queue.add_at(key, Instant::now() + REFUSED_AGAIN);
@@ -187,12 +193,12 @@ impl Engine {
 
     /// What was seen last under the name of a binding, what our own writes answered included.
     pub(super) fn seen(&self, key: &BindingKey) -> Option<&Observed> {
-        self.observed.get(key).map(AsRef::as_ref)
+        self.standing.get(key).map(AsRef::as_ref)
     }
 
     /// A write that grants nothing.
     fn remove(&mut self, key: BindingKey, op: Op) {
-        let Some(observed) = self.observed.get(&key).cloned() else { return };
+        let Some(observed) = self.standing.get(&key).cloned() else { return };
         match op {
             Op::Put { subjects, removals, .. } => {
                 let body = self.body(&key, observed.op.as_deref().unwrap_or_default(), &subjects, Some(&observed));
@@ -295,7 +301,7 @@ impl Engine {
     pub(super) fn settled(&mut self, key: &BindingKey) {
         self.unsettled.remove(key);
         let ledger = self.access.snapshot();
-        let observed = self.observed.get(key).map(AsRef::as_ref);
+        let observed = self.standing.get(key).map(AsRef::as_ref);
         for (id, intent) in ledger.state.open_intents_of(&self.id_of(key)) {
             if let Some(result) = settled(*id, intent, observed) {
                 self.recorder.soon(Record::Outcome { intent: *id, result });
@@ -311,7 +317,7 @@ impl Engine {
             }
             return;
         }
-        let whole = !self.observed.contains_key(key);
+        let whole = self.standing.get(key).is_none();
         self.record_removals(key, records, whole);
     }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
 
 use super::Gateway;
 use super::sources::Receiver;
+use crate::ops::ready::{Gate, answer};
 use crate::ops::shutdown::Shutdown;
 
 #[derive(Clone)]
@@ -29,17 +29,14 @@ pub(super) fn router(gateway: Arc<Gateway>, synced: Receiver, end: Shutdown) -> 
         .with_state(Health { gateway, synced, end })
 }
 
-async fn ready(State(health): State<Health>) -> Response {
+async fn ready(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
     let (synced, end) = (health.synced.borrow().done, *health.end.borrow());
-    let trouble = match (synced, end) {
-        (_, true) => Some("shutting down".to_owned()),
-        (false, _) => Some("the ScimSources are not known yet".to_owned()),
-        (true, false) => health.gateway.trouble(),
-    };
-    match trouble {
-        None => "ok\n".into_response(),
-        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
-    }
+    let gates = [
+        Gate::new("shutdown", end.then(|| "the process was asked to end".to_owned())),
+        Gate::new("sources", (!synced).then(|| "the ScimSources are not known yet".to_owned())),
+        Gate::new("journal", health.gateway.trouble()),
+    ];
+    answer(query.as_deref(), &gates)
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

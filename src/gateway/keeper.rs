@@ -103,6 +103,7 @@ impl Keeper {
     async fn open(&self) -> Result<Journal<Directory>, Error> {
         let mut options = Options::new(self.writer.clone());
         options.prove_every = self.prove_every;
+        options.appended = Some(Arc::new(self.gateway.metrics.appends.of("directory")));
         options.expect = self.expected.clone();
         options.expect.extend(self.opened.iter().cloned());
         options.expect.extend(self.last.iter().map(|position| Known {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use crate::ops::metrics::{Heads, Page};
+use crate::ops::metrics::{Appends, Heads, Page};
 use crate::scim::Seen;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -49,6 +49,8 @@ pub struct Metrics {
     drifted: Family<Drifted, Counter>,
     /// Where the directory journal stands.
     pub(super) heads: Heads,
+    /// How long its appends took.
+    pub(super) appends: Appends,
     /// 1 while requests cannot be answered.
     pub(super) unavailable: Gauge,
     /// How many sources are served.
@@ -57,7 +59,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut page = Page::new();
+        let page = Page::new();
         let seconds = Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 16)));
         let (requests, unauthenticated) = (Family::<Labels, Counter>::default(), Counter::default());
         let (unavailable, sources) = (Gauge::default(), Gauge::default());
@@ -73,8 +75,11 @@ impl Default for Metrics {
         let help = "1 while SCIM requests are answered 503";
         page.register("gateway_unavailable", help, unavailable.clone());
         page.register("gateway_sources", "Sources that are served", sources.clone());
+        let appends = Appends::default();
+        appends.register(&page);
         Self {
-            heads: Heads::new(&mut page),
+            heads: Heads::new(&page),
+            appends,
             page,
             requests,
             seconds,

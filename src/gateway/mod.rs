@@ -54,6 +54,7 @@ pub use metrics::Metrics;
 use crate::directory::Directory;
 use crate::journal::Journal;
 use crate::ops::fetch::Fetcher;
+use crate::ops::metrics::Requests;
 use crate::ops::shutdown::Shutdown;
 use crate::scim::bulk::MAX_PAYLOAD;
 use crate::scim::schema::Limits;
@@ -236,7 +237,7 @@ fn check_readable(address: std::net::SocketAddr, allowed: bool) -> Result<(), Er
 ///
 /// # Errors
 /// When it cannot listen, or TLS cannot be set up. A journal that is not there, or lost, is waited for, and requests are answered 503.
-pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn main(args: Args, client: Client, shutdown: Shutdown, requests: &Requests) -> Result<(), Error> {
     let expected = args.expected().map_err(Error::ExpectHead)?;
     let tls = args.tls().map_err(Error::Tls)?;
     let listener = server::bind(&args.listen).await?;
@@ -244,6 +245,7 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown) -> Result<(), 
     check_readable(address, tls.is_some() || args.insecure_http)?;
     let sources = Sources::default();
     let gateway = Arc::new(Gateway::new(args.settings(tls.is_some())?, sources.clone())?);
+    requests.register(&gateway.metrics.page);
     let fetcher = Fetcher::new(&args.reach).map_err(Error::UpstreamCa)?;
     let (watch, synced) = sources::Watch::new(&args, client.clone(), fetcher, sources);
     let mut tasks = tokio::task::JoinSet::new();

@@ -190,6 +190,7 @@ impl<S: State> Appender<S> {
             }
             self.pace().await;
             self.shared.leave_room().await;
+            let begun = Instant::now();
             let base = self.shared.base().await;
             let drafted = self.judge(&base);
             let judged = drafted.judged;
@@ -209,7 +210,12 @@ impl<S: State> Appender<S> {
                 continue;
             }
             match self.append(&base, drafted, false).await {
-                Next::Deliver => return self.deliver(judged),
+                Next::Deliver => {
+                    if let Some(appended) = &self.shared.options.appended {
+                        appended(begun.elapsed());
+                    }
+                    return self.deliver(judged);
+                }
                 Next::Fail(error) => return self.fail(judged, &error),
                 Next::Again => self.guard().await,
                 Next::Lost => {

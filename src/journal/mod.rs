@@ -142,6 +142,9 @@ pub enum Error {
 /// Asked after a conflict, before the next append: `false` ends all appending.
 pub type Guard = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
+/// Told how long something took.
+pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// How a process takes part in a journal. All waits are here, so that tests take seconds.
 #[derive(Clone)]
 pub struct Options {
@@ -171,6 +174,8 @@ pub struct Options {
     pub refill: f64,
     /// Asked after a conflict: is this process still the one that may append?
     pub before_append: Option<Guard>,
+    /// Told how long each append took, from its judgement until it was durable.
+    pub appended: Option<Observer>,
 }
 
 impl Options {
@@ -190,6 +195,7 @@ impl Options {
             burst: 20_000,
             refill: 50.0,
             before_append: None,
+            appended: None,
         }
     }
 }

@@ -122,7 +122,7 @@ impl Fetcher {
 }
 
 /// An error with what caused it; never the URL, which a log has beside it.
-fn all(error: &reqwest::Error) -> String {
+pub(super) fn all(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = next {

@@ -6,6 +6,8 @@ pub mod lease;
 pub mod metrics;
 pub mod pace;
 pub mod pages;
+pub mod ready;
+pub mod selfcheck;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

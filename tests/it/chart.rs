@@ -1,5 +1,11 @@
 //! The chart as helm renders it: no list of values means more than it says, and nothing slips past the schema. No cluster here.
 
+mod doors;
+pub mod monitoring;
+mod parts;
+mod pods;
+mod values;
+
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -16,20 +22,40 @@ fn helm(args: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Everything that the chart renders, for values as `--set-json` takes them.
-fn render(values: &[&str]) -> Vec<Value> {
+/// What helm says of these values (as `--set-json` takes them): the rendered text, or the error.
+fn template(release: &str, values: &[&str]) -> Result<String, String> {
     let flags = values.iter().flat_map(|value| ["--set-json", value]);
-    let args: Vec<&str> = ["template", "one", "charts/rolecall", "-n", "home"]
+    let args: Vec<&str> = ["template", release, "charts/rolecall", "-n", "home"]
         .into_iter()
         .chain(flags)
         .collect();
     let (ok, out, error) = helm(&args);
-    assert!(ok, "{values:?}: {error}");
+    if ok { Ok(out) } else { Err(error) }
+}
+
+/// Why these values are refused.
+fn refusal(values: &[&str]) -> String {
+    template("one", values).err().unwrap_or_else(|| panic!("{values:?} was taken"))
+}
+
+/// Everything that the chart renders for these values, as release `release` in namespace `home`.
+fn render_as(release: &str, values: &[&str]) -> Vec<Value> {
+    let out = template(release, values).unwrap_or_else(|error| panic!("{values:?}: {error}"));
     serde_saphyr::from_multiple::<Value>(&out)
         .expect("YAML")
         .into_iter()
         .filter(|object| object.is_object())
         .collect()
+}
+
+/// The same as release `one`.
+fn render(values: &[&str]) -> Vec<Value> {
+    render_as("one", values)
+}
+
+/// Everything of one kind.
+fn all<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {

@@ -51,7 +51,7 @@ impl Running {
             health: format!("http://127.0.0.1:{health}"),
             http: reqwest::Client::new(),
             end,
-            task: tokio::spawn(gateway::main(args, client, ended)),
+            task: tokio::spawn(async move { gateway::main(args, client, ended, &Default::default()).await }),
         }
     }
 

@@ -25,6 +25,7 @@ mod kit;
 mod loss;
 mod lost_writes;
 mod mapping;
+mod metrics;
 mod observed;
 mod places;
 mod plugin;

@@ -43,7 +43,7 @@ async fn behind(name: &str) -> Behind {
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .expect("a configuration");
-    let near = rolecall::ops::client::from_config(config).expect("a client");
+    let near = rolecall::ops::client::from_config(config, &Default::default()).expect("a client");
     let far = cluster.admin().await;
     let of = |client: Client| Api::namespaced(client, name);
     Behind {
