@@ -1,6 +1,6 @@
 //! The plugin `kubectl-rolecall`: its arguments and verbs, with the caller's own rights. What it prints is computed in `status`, `plan`, `holds` and `adopt`
-//! and laid out in `text` and `adopt_text`, without a client; `read` reads, and `write` writes the two things that it ever does: an approval, and the
-//! deletion of a binding that ours cover.
+//! and laid out in `text` and `adopt_text`, without a client; `read` reads, `write` writes an approval or deletes a binding that ours cover, and `uninstall`
+//! ends an installation.
 
 mod adopt;
 #[cfg(test)]
@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod uninstall;
 mod write;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::access::ledger::On;
 use adopt::Verdict;
 use holds::Holds;
 pub use read::Error;
+use uninstall::Fate;
 
 /// Who has which access by Rolecall, and from where.
 #[derive(Parser)]
@@ -71,6 +73,40 @@ enum Verb {
     /// ClusterRoleBindings, and `delete` on what is removed. The exit code is 0 when everything was removed or there was nothing to remove, 2 when
     /// something could not be removed or it cannot be said; with --dry-run it is 1 when something would be removed.
     Adopt(AdoptArgs),
+    /// Ends an installation whose chart was uninstalled: what it granted stays as bindings that nobody manages (--keep) or is deleted (--revoke), and its
+    /// mappings, sources, journals and segments are deleted. It shows what there is, and asks.
+    ///
+    /// `helm uninstall` alone takes no access away: bindings, mappings, sources and journals stay, and a new installation goes on with them. This is for
+    /// whoever wants no more of it. It refuses while a controller holds the Lease, as that would grant again. It needs `list` on everything that it names,
+    /// `patch` or `delete` on bindings, and `delete` on the rest. The exit code is 0 when all is done, 1 when something could not be done; with --dry-run
+    /// nothing is.
+    Uninstall(UninstallArgs),
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("fate").required(true).args(["keep", "revoke"]))]
+struct UninstallArgs {
+    /// The bindings stay; Rolecall's labels are taken off them, so that no later installation takes them for its own.
+    #[arg(long)]
+    keep: bool,
+    /// The bindings are deleted.
+    #[arg(long)]
+    revoke: bool,
+    /// The class of the installation: the chart's value `class`.
+    #[arg(long, default_value = "")]
+    class: String,
+    /// Its own namespace.
+    #[arg(long, env = "ROLECALL_NAMESPACE", default_value = "rolecall")]
+    system_namespace: String,
+    /// The context of the kubeconfig.
+    #[arg(long)]
+    context: Option<String>,
+    /// Shows what would be done, and does nothing.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Asks nobody.
+    #[arg(short, long)]
+    yes: bool,
 }
 
 #[derive(Args)]
@@ -160,7 +196,7 @@ impl Cli {
     /// The exit code of an error: a plan and an adoption have their own, as 1 is one of their answers.
     pub fn failure(&self) -> u8 {
         match self.verb {
-            Verb::Status(_) | Verb::Holds(_) | Verb::Approve(_) => 1,
+            Verb::Status(_) | Verb::Holds(_) | Verb::Approve(_) | Verb::Uninstall(_) => 1,
             Verb::Plan(_) | Verb::Adopt(_) => 2,
         }
     }
@@ -187,6 +223,7 @@ pub async fn run(cli: Cli) -> Result<Said, Error> {
         }
         Verb::Approve(args) => approve(args).await,
         Verb::Adopt(args) => adopt(args).await,
+        Verb::Uninstall(args) => uninstall(args).await,
         Verb::Plan(args) => {
             let client = read::connect(args.reading.context.as_deref()).await?;
             let namespace = args
@@ -286,6 +323,35 @@ async fn adopt(args: AdoptArgs) -> Result<Said, Error> {
     let text = reading.output.print(&adoption, || shown + &adopt_text::outcomes(&adoption))?;
     let code = if adoption.failed() { 2 } else { 0 };
     Ok(Said { text, code })
+}
+
+async fn uninstall(args: UninstallArgs) -> Result<Said, Error> {
+    let client = read::connect(args.context.as_deref()).await?;
+    let of = uninstall::Of {
+        class: &args.class,
+        namespace: &args.system_namespace,
+    };
+    let fate = if args.keep { Fate::Keep } else { Fate::Revoke };
+    let found = uninstall::find(&client, &of).await?;
+    let said = |text: String, code| Ok(Said { text, code });
+    let plan = found.plan(fate);
+    if found.is_empty() {
+        return said(
+            format!("There is nothing of class {:?} in namespace {}.", args.class, args.system_namespace),
+            0,
+        );
+    }
+    if args.dry_run {
+        return said(plan, 0);
+    }
+    if !args.yes && !read::confirm(&format!("{plan}Do this? [y/N] "))? {
+        return said("Nothing is done.".to_owned(), 0);
+    }
+    let (failed, left) = found.end(&client, &of, fate).await;
+    let code = u8::from(!failed.is_empty());
+    let failed: String = failed.iter().map(|line| format!("{line}\n")).collect();
+    let shown = if args.yes { plan } else { String::new() };
+    said(format!("{shown}{failed}{left}"), code)
 }
 
 impl Reading {

@@ -184,7 +184,7 @@ where
     list_with(api, what, ListParams::default()).await
 }
 
-async fn list_with<K>(api: &Api<K>, what: &'static str, params: ListParams) -> Result<Option<Vec<K>>, Error>
+pub(super) async fn list_with<K>(api: &Api<K>, what: &'static str, params: ListParams) -> Result<Option<Vec<K>>, Error>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
