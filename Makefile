@@ -18,7 +18,7 @@ SECONDS ?= 60
 CASES ?= 300
 SEED ?=
 
-.PHONY: help build lint test soak fuzz demo bench bench-scale cluster docs crds audit
+.PHONY: help build lint test soak fuzz demo bench bench-scale manifests cluster docs crds audit
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,11 +33,13 @@ lint: ## Format, clippy, licences and sources of dependencies, shell scripts, th
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once; some minutes)"; $(CARGO) install --locked --quiet cargo-deny; }
 	cargo deny --locked --log-level error check bans licenses sources
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts are not checked"; fi
+	@promtool=$$(tests/monitoring/build.sh)/promtool; $$promtool check rules charts/rolecall/files/rules.yaml >/dev/null; $$promtool test rules tests/monitoring/rules_test.yaml >/dev/null
 	@$(HELM) lint --strict --quiet charts/rolecall 2> >(grep -v 'symbolic link' >&2)
 
 test: ## All tests, on a real control plane (built once, about 7 minutes on two cores)
 	@tests/cluster/build.sh >/dev/null
 	@tests/clients/build.sh >/dev/null
+	@tests/argocd/build.sh >/dev/null
 	$(CARGO) test --locked
 
 soak: ## Generated fault cases, hundreds of them (CASES=300; SEED= and CASES=1 run one alone), on a real control plane: some 12 minutes
@@ -66,12 +68,15 @@ bench-scale: ## One mapping in a cluster of 10,000 namespaces: 150,000 bindings 
 	@tests/cluster/build.sh >/dev/null
 	ONLY=scale $(CARGO) bench --locked --bench figures
 
+manifests: ## Write dist/install.yaml and dist/kustomize from the chart, for those who do not use Helm
+	@tests/manifests/render.sh dist
+
 cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster/kubeconfig
 	@echo "KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig; programs in $$(tests/cluster/build.sh)"
 	@tests/cluster/run.sh --stay target/cluster
 
-docs: ## Write docs/conformance.md from the requirements and the tests
-	ROLECALL_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test it conformance::
+docs: ## Write docs/conformance.md from the requirements and the tests, and contrib/argocd's test data from the statuses
+	ROLECALL_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test it -- conformance:: gitops::files_are_fresh
 
 crds: ## Write crds/ from the types
 	$(CARGO) run --locked --quiet --bin rolecall -- crds --dir crds

@@ -21,6 +21,7 @@ use crate::access::policy::Refusal;
 use crate::access::select::{Selected, select};
 use crate::access::shard::Prefix;
 use crate::access::source::{CompiledSource, limits_of};
+use crate::access::status::SOURCE_UNREAD;
 use crate::access::targets::{targets, usable_sources};
 use crate::access::yields::Yields;
 use crate::api::mapping::RoleRef;
@@ -395,7 +396,7 @@ impl Engine {
             // whose groups count makes no difference any more
             Some(_) if mapping.expired => Ok(mapping),
             Some(name) => Err(Refusal::new(
-                "SourceUnread",
+                SOURCE_UNREAD,
                 format!(
                     "it is not known which groups of the source {name} count: its ScimSource is not there, or spec.knownGroups is wrong. Nothing is granted or taken away until it is, but whom a provider disables or deletes loses access"
                 ),

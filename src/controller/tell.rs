@@ -18,7 +18,7 @@ use crate::access::desired::SourceState;
 use crate::access::key::{MappingKey, MappingKind};
 use crate::access::ledger::On;
 use crate::access::policy::Refusal;
-use crate::access::status::{Failure, Loss, MappingReport, SourceReport, mapping_status, next_change, source_status};
+use crate::access::status::{Failure, Loss, MappingReport, NOT_LOOKED_AT, SourceReport, mapping_status, next_change, source_status};
 use crate::api::ScimSource;
 use crate::api::conditions;
 use crate::api::mapping::{MappingStatus, Mode, RoleKind};
@@ -279,7 +279,7 @@ impl Engine {
         let ready = |c: &Condition| c.type_ == conditions::READY && c.status == "True";
         // A generation that was applied before stays ready: a busy directory is no change of the spec.
         let applied = old.observed_generation == owner.generation && old.conditions.iter().any(ready);
-        let unknown = Refusal::new("Progressing", "the mapping was not looked at yet");
+        let unknown = Refusal::new(NOT_LOOKED_AT, "the mapping was not looked at yet");
         let report = MappingReport {
             generation: owner.generation,
             suspend,

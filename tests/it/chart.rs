@@ -1,6 +1,7 @@
 //! The chart as helm renders it: no list of values means more than it says, and nothing slips past the schema. No cluster here.
 
 mod doors;
+mod manifests;
 pub mod monitoring;
 mod parts;
 mod pods;

@@ -49,6 +49,11 @@ impl<'a> Install<'a> {
                 r#"accessPolicy.roles=["deployer"]"#.to_owned(),
                 r#"accessPolicy.usernamePrefixes=["oidc:"]"#.to_owned(),
                 r#"accessPolicy.groupPrefixes=["okta:"]"#.to_owned(),
+                // the tests start the processes themselves: no node is here for pods
+                "gateway.replicas=0".to_owned(),
+                "controller.replicas=0".to_owned(),
+                // each level takes its share of the seats, and this cluster has dozens of installations
+                "flowControl.enabled=false".to_owned(),
             ],
         }
     }

@@ -112,8 +112,10 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
             ("rest_client_requests_total{method=\"PUT\",code=\"200\"}", f64::NAN),
         ]
         .into_iter()
+        // what was counted may have been done in more than one step
         .filter(|(series, wanted)| match value(page, series) {
             None => true,
+            Some(found) if series.ends_with("_total") || series.ends_with("_count") => found < *wanted,
             Some(found) => !wanted.is_nan() && found != *wanted,
         })
         .map(|(series, _)| series.to_owned())

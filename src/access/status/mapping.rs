@@ -103,9 +103,19 @@ fn second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
+/// Of a mapping that nobody looked at yet.
+pub const NOT_LOOKED_AT: &str = "Progressing";
+/// Of a mapping that uses a source of which it is not known which groups count.
+pub const SOURCE_UNREAD: &str = "SourceUnread";
+
 fn standing(report: &MappingReport<'_>, summary: &str) -> Standing {
     let live = match &report.live {
         Ok(live) => live,
+        Err(refusal) if refusal.reason == NOT_LOOKED_AT => return Standing::Working(refusal.message.clone()),
+        // the source may be made again in a moment: `kubectl replace --force` does
+        Err(refusal) if refusal.reason == SOURCE_UNREAD => {
+            return Standing::Retrying("DependencyNotReady".to_owned(), refusal.message.clone());
+        }
         Err(refusal) => {
             return Standing::Stalled(
                 refusal.reason.to_owned(),
@@ -165,9 +175,13 @@ fn mode(report: &MappingReport<'_>) -> &'static str {
 
 fn beside(report: &MappingReport<'_>) -> Vec<Set> {
     let mut set = Vec::new();
+    let name = report
+        .live
+        .as_ref()
+        .map_or_else(|_| "MAPPING".to_owned(), |live| live.mapping.key.to_string());
     // a group may wait that has nobody yet
     if report.held.is_empty() && report.waiting.groups > 0 {
-        let message = approval("MAPPING", report.waiting);
+        let message = approval(&name, report.waiting);
         set.push(Set::new(conditions::HELD, "True", Hold::NewGroup.reason(), message));
     } else if !report.held.is_empty() {
         let what = match (report.held.adds, report.held.removals) {
@@ -186,7 +200,7 @@ fn beside(report: &MappingReport<'_>) -> Vec<Set> {
         };
         let mut advice: Vec<String> = report.held.holds.iter().map(|hold| hold.advice().to_owned()).collect();
         if !report.waiting.is_empty() {
-            advice.push(approval("MAPPING", report.waiting));
+            advice.push(approval(&name, report.waiting));
         }
         let reason = report.held.holds.iter().next().map_or("Held", |hold| hold.reason());
         set.push(Set::new(

@@ -14,7 +14,7 @@ use crate::api::source::GroupStatus;
 use crate::directory::{Resource, Source};
 
 pub use client::next_change;
-pub use mapping::{MappingReport, mapping_status};
+pub use mapping::{MappingReport, NOT_LOOKED_AT, SOURCE_UNREAD, mapping_status};
 pub use source::{Loss, SourceReport, source_status};
 
 /// The most groups that a status lists.

@@ -137,7 +137,7 @@ fn standing(report: &SourceReport<'_>) -> Standing {
         } else {
             conditions::JOURNAL_LOST
         };
-        let message = format!("{}; until then nothing is granted and nothing is taken away", loss.message);
+        let message = format!("{}; everything else stays as it is until it is there again", loss.message);
         return Standing::Stalled(reason.to_owned(), message);
     }
     if let Some(refusal) = report.invalid {
