@@ -40,4 +40,5 @@ mod teams;
 mod testers;
 mod tidy;
 mod uninstall;
+mod upgrade;
 mod webhook;
