@@ -65,6 +65,8 @@ impl Engine {
         let directory = new("directory", self.directory.is_successor(), &self.seen.position);
         let mut records = Vec::new();
         if let Some(uid) = access {
+            // what was approved before is a record of the journal that was lost: now, while nothing is held, it releases nothing, and it counts once
+            records.extend(self.approvals().into_iter().map(|(on, asked)| Record::Approved { on, asked }));
             let standing = self.world.bindings.iter();
             let found = standing.filter_map(|(_, observed)| Some((identify(observed, &self.installation)?, observed)));
             records.extend(found.map(|(key, observed): (BindingKey, _)| {

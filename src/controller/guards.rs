@@ -8,12 +8,13 @@ use crate::access::key::{BindingKey, MappingKey};
 use crate::access::policy::AccessPolicy;
 
 /// The admission policies without which nothing new is granted, by what follows the chart's full name.
-pub const POLICIES: [&str; 8] = [
+pub const POLICIES: [&str; 9] = [
     "fence",
     "cage-ours",
     "cage-grants",
     "cage-namespaces",
     "cage-specs",
+    "cage-journals",
     "authors",
     "source-authors",
     "approvers",

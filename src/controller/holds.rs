@@ -73,20 +73,7 @@ impl Engine {
     /// Takes in the annotations by which somebody releases what is held: each number once, as an approval of what was held before it.
     pub(super) fn look_at_approvals(&mut self) {
         let ledger = self.access.snapshot();
-        let asked = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(names::APPROVE)?.parse::<i64>().ok();
-        let mut found: Vec<(On, i64)> = Vec::new();
-        for key in self.mapping_keys() {
-            found.extend(self.meta(&key).and_then(asked).map(|asked| (On::Mapping(key), asked)));
-        }
-        for name in self.sources.keys() {
-            let source = self.world.sources.get(name);
-            found.extend(
-                source
-                    .and_then(|s| asked(&s.metadata))
-                    .map(|asked| (On::Source(name.to_string()), asked)),
-            );
-        }
-        for (on, asked) in found {
+        for (on, asked) in self.approvals() {
             if ledger.state.approval(&on).asked == asked {
                 if self.approving.remove(&(on.clone(), asked)) {
                     self.release(&on);
@@ -96,6 +83,20 @@ impl Engine {
                 self.recorder.now(Record::Approved { on, asked });
             }
         }
+    }
+
+    /// What the annotations of mappings and sources say is approved.
+    pub(super) fn approvals(&self) -> Vec<(On, i64)> {
+        let asked = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(names::APPROVE)?.parse::<i64>().ok();
+        let mut found: Vec<(On, i64)> = Vec::new();
+        for key in self.mapping_keys() {
+            found.extend(self.meta(&key).and_then(asked).map(|asked| (On::Mapping(key), asked)));
+        }
+        for source in self.world.sources_of(&self.args.class) {
+            let name = source.metadata.name.clone().unwrap_or_default();
+            found.extend(asked(&source.metadata).map(|asked| (On::Source(name), asked)));
+        }
+        found
     }
 
     /// Looks again at what is held of a mapping, or of anybody of a source.
