@@ -31,7 +31,8 @@ pub struct Args {
 /// Why the last attempt failed.
 pub async fn run(args: &Args) -> Result<String, String> {
     let client = client(args)?;
-    let url = format!("{}/scim/v2/selfcheck/ServiceProviderConfig", args.url.trim_end_matches('/'));
+    // discovery is open to everybody (RFC 7644 §4): what is not says that this is a gateway that asks for a token
+    let url = format!("{}/scim/v2/selfcheck/Users?count=0", args.url.trim_end_matches('/'));
     let end = Instant::now() + Duration::from_secs(args.seconds);
     loop {
         match ask(&client, &url).await {
@@ -61,7 +62,7 @@ async fn ask(client: &Client, url: &str) -> Result<u16, String> {
     let said: Value = serde_json::from_slice(&body).unwrap_or_default();
     let scim = said["schemas"].as_array().is_some_and(|all| all.iter().any(|one| one == ERROR));
     match (status, scim) {
-        (401 | 404, true) => Ok(status),
+        (401, true) => Ok(status),
         _ => Err(format!("it answered {status}, and not as a gateway does")),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::chart::monitoring::asked;
 use crate::cluster::Cluster;
-use crate::system::{Process, System, free_port, until};
+use crate::system::{Process, System, free_port, program, until};
 
 async fn scrape(system: &System<'_>, process: &Process) -> String {
     let page = system
@@ -42,19 +42,19 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
     system
         .merge("scimsource", None, "scraped-okta", &json!({"push": {"tokens": tokens}}))
         .expect_ok();
-    let ada = okta.user("ada@corp.example").await;
-    let bob = okta.user("bob@corp.example").await;
+    let ada = okta.user("ada@scraped.example").await;
+    let bob = okta.user("bob@scraped.example").await;
     okta.group("scraped", &[&ada, &bob]).await;
     let spec = json!({"sources": ["scraped-okta"], "groups": {"names": ["scraped"]}, "grants": [{"roleRef": {"kind": "ClusterRole", "name": "view"}}]});
     system.apply(&system.mapping("RoleMapping", Some("scraped-team"), "view", spec));
-    system.until_may("oidc:ada@corp.example", "list", "scraped-team", true).await;
+    system.until_may("oidc:ada@scraped.example", "list", "scraped-team", true).await;
     okta.active(&ada, false).await;
-    system.until_may("oidc:ada@corp.example", "list", "scraped-team", false).await;
+    system.until_may("oidc:ada@scraped.example", "list", "scraped-team", false).await;
     // somebody takes bob out, and adds eve
     let binding = cluster
         .kubectl(&["get", "rolebindings", "-n", "scraped-team", "-o", "name"])
         .expect_ok();
-    let eve = json!({"subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:eve@corp.example"}]});
+    let eve = json!({"subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:eve@scraped.example"}]});
     cluster
         .kubectl(&[
             "patch",
@@ -66,8 +66,8 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
             &eve.to_string(),
         ])
         .expect_ok();
-    system.until_may("oidc:bob@corp.example", "list", "scraped-team", true).await;
-    system.until_may("oidc:eve@corp.example", "list", "scraped-team", false).await;
+    system.until_may("oidc:bob@scraped.example", "list", "scraped-team", true).await;
+    system.until_may("oidc:eve@scraped.example", "list", "scraped-team", false).await;
     // a removal that is held, and a group that waits
     system
         .merge(
@@ -87,11 +87,11 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
         json!([{"op": "Replace", "path": "active", "value": "True"}]),
     )
     .await;
-    let odd = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "carl@corp.example", "shoeSize": "42"});
+    let odd = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "carl@scraped.example", "shoeSize": "42"});
     okta.send("POST", "/Users", Some(odd), &[201]).await;
     let binds = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "by-hand", "namespace": "scraped-team"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:ada@corp.example"}]});
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "oidc:ada@scraped.example"}]});
     system.apply(&binds);
 
     let shows = |page: &str| {
@@ -145,6 +145,15 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
         .await
         .expect("an answer");
     assert_eq!(ready.text().await.expect("a text"), "[+]api-server ok\nreadyz check passed\n");
+    // what `helm test` runs: a gateway is told from what is none
+    let check = |url: &str| {
+        let mut command = std::process::Command::new(program());
+        command.args(["selfcheck", "--seconds=2", "--url", url]).output().expect("it runs")
+    };
+    let said = check(&gateway.url);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let said = check(&controller.health);
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("not as a gateway does"));
     // who leads no more shows nothing that only a leader knows
     assert!(value(&both, "leader_election_master_status{name=\"scraped-rolecall-controller\"}").is_some());
 }

@@ -3,6 +3,7 @@
 mod authors;
 mod cage;
 mod cage_more;
+mod can_i;
 mod escalations;
 mod fence;
 mod journals;

@@ -113,7 +113,7 @@ fn values_touch_no_client_no_clock_and_no_file() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     let mut wrong = Vec::new();
-    for folder in ["src", "tests/it", "tests/demo", "benches"] {
+    for folder in ["src", "tests/it", "tests/demo", "tests/e2e", "benches"] {
         for path in sources(&root().join(folder)) {
             let text = fs::read_to_string(&path).expect("a file");
             let name = path.to_string_lossy();

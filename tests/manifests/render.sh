@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders the chart for those who do not use Helm: dist/install.yaml (its namespace first), and dist/kustomize, a base that puts it into a namespace of one's own.
+# Renders the chart for those who do not use Helm: dist/install.yaml (its namespace first), and dist/kustomize, a base for overlays (images, patches).
 # Without the chart's keys: a file that everybody has holds no secret. docs/install.md says which two Secrets it needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

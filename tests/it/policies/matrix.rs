@@ -4,9 +4,10 @@ use futures::StreamExt;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::authors::{OTHER, TEAM, mapping, mappings};
+use super::authors::{OTHER, TEAM, mapping, mappings, people};
 use super::{Cases, Expect, Passes, Refused, lay_out, send};
 use crate::cluster::{Cluster, Who};
+use crate::install::Install;
 
 const AT_ONCE: usize = 8;
 
@@ -157,8 +158,22 @@ struct Attempt {
     expected: Expect,
 }
 
-/// Tries all of it; nothing is stored. The people of [`super::authors`] are there.
-pub async fn all(cases: &mut Cases, cluster: &Cluster, admin: &Client) {
+/// On a cluster of its own: each installation's policies judge the mappings of every class, and the shared cluster has dozens of installations.
+#[tokio::test]
+async fn every_author_role_kind_and_field() {
+    let cluster = Cluster::own();
+    let mut install = Install::new("authors");
+    install.crds = true;
+    let installed = install.on(&cluster).await;
+    let admin = cluster.admin().await;
+    people(&admin, &installed).await;
+    let mut cases = Cases::default();
+    all(&mut cases, &cluster, &admin).await;
+    cases.finish("authors x roles x kinds x fields");
+}
+
+/// Tries all of it; nothing is stored.
+async fn all(cases: &mut Cases, cluster: &Cluster, admin: &Client) {
     let mut attempts = Vec::new();
     let mut clients = Vec::new();
     for author in &AUTHORS {
