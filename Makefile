@@ -18,10 +18,10 @@ SECONDS ?= 60
 CASES ?= 300
 SEED ?=
 
-.PHONY: help build lint test soak fuzz demo bench bench-scale manifests cluster docs crds audit
+.PHONY: help build lint test soak fuzz demo bench bench-scale image manifests e2e cluster docs crds audit
 
 help: ## What there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## The server `rolecall` and the plugin `kubectl-rolecall`, optimised, in target/release
 	$(CARGO) build --release --locked --bins
@@ -68,6 +68,15 @@ bench-scale: ## One mapping in a cluster of 10,000 namespaces: 150,000 bindings 
 	@tests/cluster/build.sh >/dev/null
 	ONLY=scale $(CARGO) bench --locked --bench figures
 
+image: ## The container image, made without a container engine: target/image/rolecall.tar, and its bill of materials
+	@CARGO="$(CARGO)" tests/image/build.sh
+
+e2e: image ## Pods on a node with a real kubelet, under load while things break (needs root; LOAD=30 seconds of RATE=50 a second; KEEP=1: keep logs)
+	@tests/cluster/build.sh >/dev/null
+	@tests/cluster/node/build.sh >/dev/null
+	$(CARGO) build --locked --example e2e
+	@tests/cluster/apart.sh "$${CARGO_TARGET_DIR:-target}/debug/examples/e2e"
+
 manifests: ## Write dist/install.yaml and dist/kustomize from the chart, for those who do not use Helm
 	@tests/manifests/render.sh dist
 
@@ -76,7 +85,7 @@ cluster: ## A real control plane to look around in, until Ctrl-C: target/cluster
 	@tests/cluster/run.sh --stay target/cluster
 
 docs: ## Write docs/conformance.md from the requirements and the tests, and contrib/argocd's test data from the statuses
-	ROLECALL_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test it -- conformance:: gitops::files_are_fresh
+	ROLECALL_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test it -- conformance:: gitops::files_are_fresh policies::can_i
 
 crds: ## Write crds/ from the types
 	$(CARGO) run --locked --quiet --bin rolecall -- crds --dir crds

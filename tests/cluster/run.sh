@@ -11,11 +11,19 @@
 #           "save PATH" and "load PATH" (etcd's data; etcd must be stopped), "quit".
 # CONTROL_PLANE is the folder of the programs (default: what build.sh prints); API_FLAGS are added to the API server's;
 # FSYNC=1 makes etcd durable (tests do without); KEEP=1 keeps DIR at the end.
+# NODE=1 also starts a node, on which pods run (containerd, dns, scheduler, kubelet, proxy): only in apart.sh, which takes all of it away.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 stay=; [ "${1:-}" = --stay ] && { stay=1; shift; }
 dir=$(realpath -m "${1:?a folder for the data}")
 bin=${CONTROL_PLANE:-$("$here/build.sh")} || { echo "failed the control plane does not build"; exit 1; }
+api_address=(--bind-address 127.0.0.1 --endpoint-reconciler-type none)
+if [ -n "${NODE:-}" ]; then
+  [ -n "${APART:-}" ] || { echo "failed a node runs only in tests/cluster/apart.sh"; exit 1; }
+  node=$("$here/node/build.sh") || { echo "failed the node does not build"; exit 1; }
+  # shellcheck source=tests/cluster/node/parts.sh
+  . "$here/node/parts.sh"
+fi
 mkdir -p "$dir/pki" "$dir/log"; cd "$dir" || exit 1
 echo $$ >supervisor.pid
 declare -A pid=()
@@ -38,9 +46,7 @@ halt() { # halt NAME [SIGNAL]: ask, wait at most 3 s (an API server waits for ev
 }
 finish() { # at the end data does not matter, so nobody is asked twice
   trap '' INT TERM HUP
-  for name in controller-manager apiserver etcd; do
-    [ -n "${pid[$name]:-}" ] && kill -KILL "${pid[$name]}" 2>/dev/null
-  done
+  for name in "${!pid[@]}"; do kill -KILL "${pid[$name]}" 2>/dev/null; done
   wait 2>/dev/null
   cd / || exit 1
   [ -n "${KEEP:-}" ] || rm -rf "$dir"
@@ -65,7 +71,7 @@ keys() {
       openssl x509 -req -days 365 "${ca[@]}" -out "pki/$1.crt" -extfile <(echo "$3")
   }
   new ca && openssl req -x509 -new -key pki/ca.key -days 365 -subj /CN=rolecall-test-ca -out pki/ca.crt &&
-    cert apiserver /CN=kube-apiserver "subjectAltName=DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1" &&
+    cert apiserver /CN=kube-apiserver "subjectAltName=DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1,IP:10.85.0.1" &&
     cert admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth &&
     new sa && openssl pkey -in pki/sa.key -pubout -out pki/sa.pub
 }
@@ -104,7 +110,7 @@ start() { # start NAME: launch it and wait until it answers
   apiserver)
     # shellcheck disable=SC2086 # several flags in one variable
     launch apiserver "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$client" --secure-port "$api" \
-      --bind-address 127.0.0.1 --endpoint-reconciler-type none --shutdown-delay-duration 0s \
+      "${api_address[@]}" --shutdown-delay-duration 0s \
       --tls-cert-file pki/apiserver.crt --tls-private-key-file pki/apiserver.key --client-ca-file pki/ca.crt \
       --service-account-key-file pki/sa.pub --service-account-signing-key-file pki/sa.key \
       --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/16 \
@@ -116,12 +122,12 @@ start() { # start NAME: launch it and wait until it answers
       --secure-port 0 --use-service-account-credentials --kube-api-qps 400 --kube-api-burst 800 \
       --service-account-private-key-file pki/sa.key --root-ca-file pki/ca.crt
     until_ok controller-manager "$bin/kubectl" --kubeconfig kubeconfig get serviceaccount default ;;
-  *) return 1 ;;
+  *) [ -n "${NODE:-}" ] && node_start "$1" ;;
   esac
 }
 until_ok() { # until_ok NAME CMD...: for at most 60 s, and no longer than the process lives
-  local name=$1; shift
-  for _ in $(seq 600); do
+  local name=$1 end=$((SECONDS + 60)); shift
+  while [ "$SECONDS" -lt "$end" ]; do
     "$@" >/dev/null 2>&1 && return 0
     alive "$name" || return 1
     sleep 0.1
@@ -133,6 +139,7 @@ begun=$(date +%s.%N)
 command -v openssl >/dev/null || fail "openssl is needed (apt-get install openssl)"
 keys >log/keys.log 2>&1 || fail "no keys: $(tail -1 log/keys.log)"
 audit_policy >audit-policy.yaml
+[ -z "${NODE:-}" ] || node_configure 2>log/node.log || fail "no network for pods: $(tail -1 log/node.log)"
 for attempt in 1 2 3; do # another process may take a port between the look and the use
   client=$(free_port); peer=$(free_port); api=$(free_port)
   write_kubeconfig >kubeconfig
@@ -142,6 +149,9 @@ for attempt in 1 2 3; do # another process may take a port between the look and 
   [ "$attempt" = 3 ] && fail "$(grep -hE '"level":"(fatal|panic)"|^[EF][0-9]{4}|^Error' log/etcd.log log/apiserver.log | tail -1)"
 done
 start controller-manager || fail "$(tail -1 log/controller-manager.log)"
+if [ -n "${NODE:-}" ]; then
+  for name in "${node_parts[@]}"; do start "$name" || fail "$name: $(tail -1 "log/$name.log")"; done
+fi
 echo "ready $(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $begun }")"
 
 if [ -n "$stay" ]; then

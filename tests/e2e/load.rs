@@ -1,0 +1,167 @@
+//! An identity provider that pushes at a fixed pace, whatever breaks, and keeps what it was promised. It sends again what was not acknowledged, as
+//! providers do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, interval, sleep};
+
+use crate::provider::{Provider, id};
+use crate::setup::Team;
+
+/// So many things are under way at once.
+const LANES: u64 = 16;
+/// So long one thing is sent again before the run fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running load.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    lanes: JoinSet<Promised>,
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+pub struct Promised {
+    pub users: Vec<User>,
+    /// How long each acknowledged request took, with what was sent before it in vain.
+    pub times: Vec<Duration>,
+    /// Answers and errors after which it was sent again.
+    pub failures: BTreeMap<String, usize>,
+}
+
+/// One user, and when the provider asked and was answered.
+pub struct User {
+    pub number: u64,
+    pub id: String,
+    /// When the provider first asked for the membership.
+    pub asked: Instant,
+    /// When the provider first asked for the end of the access, and when that was acknowledged.
+    pub revoked: Option<(Instant, Instant)>,
+}
+
+/// The name by which the API server knows a user.
+pub fn username(number: u64) -> String {
+    format!("oidc:user-{number}@corp.example")
+}
+
+impl Promised {
+    /// Who must have access.
+    pub fn members(&self) -> impl Iterator<Item = &User> {
+        self.users.iter().filter(|user| user.revoked.is_none())
+    }
+}
+
+impl Load {
+    /// Begins: each user is created and becomes a member, and every other one is disabled again.
+    pub fn begin(provider: &Provider, team: &Team, rate: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut lanes = JoinSet::new();
+        for number in 0..LANES {
+            let lane = Lane {
+                provider: provider.clone(),
+                group: format!("/Groups/{}", team.group),
+                stop: Arc::clone(&stop),
+                pace: interval(Duration::from_micros(1_000_000 * LANES / rate.max(1))),
+                promised: Promised::default(),
+            };
+            lanes.spawn(lane.run(number));
+        }
+        Self { stop, lanes }
+    }
+
+    /// Begins nothing new, and waits until all is acknowledged that was begun.
+    pub async fn end(self) -> Promised {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Promised::default();
+        for lane in self.lanes.join_all().await {
+            all.users.extend(lane.users);
+            all.times.extend(lane.times);
+            for (why, n) in lane.failures {
+                *all.failures.entry(why).or_default() += n;
+            }
+        }
+        all
+    }
+}
+
+/// One thing after another. Who was held up catches up: the pace is what a provider's queue would have.
+struct Lane {
+    provider: Provider,
+    group: String,
+    stop: Arc<AtomicBool>,
+    pace: Interval,
+    promised: Promised,
+}
+
+impl Lane {
+    async fn run(mut self, mut number: u64) -> Promised {
+        while !self.stop.load(Ordering::Relaxed) {
+            let id = self.create(number).await;
+            let asked = Instant::now();
+            let group = self.group.clone();
+            self.patch(&group, json!({"op": "add", "path": "members", "value": [{"value": id}]}))
+                .await;
+            let mut user = User {
+                number,
+                id,
+                asked,
+                revoked: None,
+            };
+            if number / LANES % 2 == 1 {
+                let asked = Instant::now();
+                let path = format!("/Users/{}", user.id);
+                self.patch(&path, json!({"op": "replace", "path": "active", "value": false})).await;
+                user.revoked = Some((asked, Instant::now()));
+            }
+            self.promised.users.push(user);
+            number += LANES;
+        }
+        self.promised
+    }
+
+    /// Creates a user. Where an attempt was carried out that nobody acknowledged, it is there.
+    async fn create(&mut self, number: u64) -> String {
+        let name = username(number).trim_start_matches("oidc:").to_owned();
+        let body = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name, "active": true});
+        let answer = self.send("POST", "/Users", Some(&body)).await;
+        if answer.get("id").is_some() {
+            return id(&answer);
+        }
+        let path = format!("/Users?filter=userName%20eq%20%22{name}%22");
+        id(&self.send("GET", &path, None).await["Resources"][0])
+    }
+
+    async fn patch(&mut self, path: &str, operation: Value) {
+        let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]});
+        self.send("PATCH", path, Some(&body)).await;
+    }
+
+    /// Sends it until it is acknowledged; the answer. 409 says that an earlier attempt was carried out.
+    async fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        self.pace.tick().await;
+        let begun = Instant::now();
+        loop {
+            let why = match self.provider.try_send(method, path, body).await {
+                Ok((200..=299 | 409, answer)) => {
+                    self.promised.times.push(begun.elapsed());
+                    return answer;
+                }
+                Ok((status, _)) => status.to_string(),
+                Err(error) if error.is_timeout() => "without an answer in time".to_owned(),
+                Err(error) if error.is_connect() => "without a connection".to_owned(),
+                Err(_) => "cut off".to_owned(),
+            };
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{method} {path} is not acknowledged after {PATIENCE:?}: {why}"
+            );
+            *self.promised.failures.entry(why).or_default() += 1;
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The chart as an admin installs it, and its pods: who leads, and the way to the gateway through the Service. No check lives here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::cluster::root;
+use crate::node::Node;
+use crate::provider::Provider;
+use crate::system::until;
+
+/// Release and namespace.
+pub const NAME: &str = "rolecall";
+
+/// One installation.
+pub struct Release<'a> {
+    pub node: &'a Node,
+    pub client: Client,
+}
+
+impl<'a> Release<'a> {
+    /// Installs it into a namespace that enforces Pod Security `restricted`, and waits as helm does. Values are as `--set-json` takes them.
+    pub async fn install(node: &'a Node, values: &[&str]) -> Release<'a> {
+        let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME, "labels": restricted}});
+        node.cluster.apply(&namespace.to_string(), &[]).expect_ok();
+        let release = Self {
+            client: node.cluster.admin().await,
+            node,
+        };
+        release.helm("install", values);
+        release
+    }
+
+    /// `install` or `upgrade`, until helm says that all is ready.
+    pub fn helm(&self, verb: &str, values: &[&str]) {
+        let chart = root().join("charts/rolecall").to_string_lossy().into_owned();
+        let mut args = vec![verb, NAME, &chart, "-n", NAME, "--wait", "--timeout", "3m"];
+        args.extend(values.iter().flat_map(|value| ["--set-json", *value]));
+        self.node.cluster.helm(&args).expect_ok();
+    }
+
+    /// The pods of one part (`gateway`, `controller`) that are not about to end; none while the API server is away.
+    pub async fn pods(&self, part: &str) -> Vec<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAME);
+        let labels = format!("app.kubernetes.io/instance={NAME},app.kubernetes.io/component={part}");
+        let list = pods.list(&ListParams::default().labels(&labels)).await;
+        let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+        list.into_iter().flatten().filter(stays).collect()
+    }
+
+    /// How many pods of a part are ready.
+    pub async fn ready(&self, part: &str) -> usize {
+        let is_ready = |pod: &Pod| {
+            let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+            conditions.filter(|c| c.type_ == "Ready" && c.status == "True").count()
+        };
+        self.pods(part).await.iter().map(is_ready).sum()
+    }
+
+    /// Waits until so many are ready.
+    pub async fn until_ready(&self, part: &str, count: usize) -> Result<(), ()> {
+        until(Duration::from_secs(60), || async { self.ready(part).await == count }).await
+    }
+
+    /// Who holds the Lease: `<pod>_<a UUID for each time that it is acquired>`.
+    pub async fn holder(&self) -> String {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAME);
+        let lease = leases.get_opt(&format!("{NAME}-controller")).await.ok().flatten();
+        lease.and_then(|l| l.spec?.holder_identity).unwrap_or_default()
+    }
+
+    /// The pod that leads.
+    pub async fn leader(&self) -> Pod {
+        let holder = self.holder().await;
+        let name = holder.split('_').next().unwrap_or_default();
+        let mut pods = self.pods("controller").await.into_iter();
+        pods.find(|p| p.name_any() == name)
+            .unwrap_or_else(|| panic!("{holder:?} is no pod of the controller"))
+    }
+
+    /// A client that reaches the gateway through its Service, and trusts the chart's certificate only.
+    pub async fn http(&self) -> reqwest::Client {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), NAME);
+        let service = services.get(&format!("{NAME}-gateway")).await.expect("the Service");
+        let address = service.spec.and_then(|s| s.cluster_ip).unwrap_or_default();
+        let address: IpAddr = address.parse().expect("an address");
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAME);
+        let secret = secrets.get(&format!("{NAME}-tls")).await.expect("the certificate's Secret");
+        let authority = secret.data.and_then(|mut data| data.remove("ca.crt")).expect("ca.crt");
+        reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&authority.0).expect("a certificate")])
+            .resolve(&host(), SocketAddr::new(address, 443))
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("a client")
+    }
+
+    /// The identity provider of a source.
+    pub async fn provider(&self, source: &str, token: &str) -> Provider {
+        Provider {
+            http: self.http().await,
+            base: format!("https://{}/scim/v2/{source}", host()),
+            token: token.to_owned(),
+        }
+    }
+}
+
+fn host() -> String {
+    format!("{NAME}-gateway.{NAME}.svc")
+}
