@@ -1,7 +1,8 @@
 //! README and docs keep up with the code: labels, conditions, links, samples.
 
 use std::fs;
-use std::path::Path;
+
+use serde_json::Value;
 
 use crate::cluster::{Cluster, root};
 
@@ -57,27 +58,96 @@ fn every_sentence_of_security_has_its_test() {
     }
 }
 
+/// The pages whose links are followed.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "docs/gitops.md",
+    "docs/install.md",
+    "docs/labels.md",
+    "docs/mapping-cookbook.md",
+    "docs/operations.md",
+    "docs/privacy.md",
+    "docs/security.md",
+];
+
+/// What a link may have behind `#`, as GitHub makes it of the page's headings.
+fn anchors(text: &str) -> Vec<String> {
+    // comments of shell blocks are no headings
+    let prose = text.split("```").step_by(2).flat_map(str::lines);
+    let titles = prose
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
+    let kept = |title: &str| {
+        title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect::<String>()
+    };
+    titles.map(|title| kept(title).to_lowercase().replace(' ', "-")).collect()
+}
+
 #[test]
 fn every_link_leads_somewhere() {
-    for page in ["README.md", "docs/labels.md", "docs/security.md", "docs/mapping-cookbook.md"] {
+    for page in PAGES {
         let text = read(page);
-        let folder = Path::new(page).parent().expect("a folder");
+        let folder = root().join(page).parent().expect("a folder").to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            match target.strip_prefix('#') {
-                _ if target.starts_with("https://") => {}
-                Some(anchor) => {
-                    let anchors = text
-                        .lines()
-                        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")));
-                    let mut anchors = anchors.map(|title| title.to_lowercase().replace(' ', "-").replace(',', ""));
-                    assert!(anchors.any(|a| a == anchor), "{page}: #{anchor}");
-                }
-                None => {
-                    let file = target.split('#').next().unwrap_or_default();
-                    assert!(root().join(folder).join(file).exists(), "{page}: {target}");
-                }
+            if target.starts_with("https://") {
+                continue;
             }
+            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            assert!(folder.join(file).exists(), "{page}: {target}");
+            let Some(anchor) = anchor else { continue };
+            let there = match file {
+                "" => text.clone(),
+                _ => fs::read_to_string(folder.join(file)).expect("a page"),
+            };
+            assert!(anchors(&there).iter().any(|a| a == anchor), "{page}: {target}");
         }
+    }
+}
+
+#[test]
+fn every_alert_has_its_heading() {
+    let headings = anchors(&read("docs/operations.md"));
+    let rules: Value = serde_saphyr::from_str(&read("charts/rolecall/files/rules.yaml")).expect("YAML");
+    let groups = rules["groups"].as_array().expect("groups").iter();
+    let alerts: Vec<&Value> = groups.flat_map(|group| group["rules"].as_array().expect("rules")).collect();
+    assert!(alerts.len() > 20, "the alerts are found: {}", alerts.len());
+    for alert in &alerts {
+        let runbook = alert["annotations"]["runbook_url"].as_str().unwrap_or_default();
+        let anchor = runbook.strip_prefix("docs/operations.md#").unwrap_or_else(|| panic!("{alert}"));
+        assert_eq!(anchor, alert["alert"].as_str().expect("a name").to_lowercase());
+        assert_eq!(
+            headings.iter().filter(|heading| *heading == anchor).count(),
+            1,
+            "the headings of {anchor}"
+        );
+    }
+    let ours = headings.iter().filter(|heading| heading.starts_with("rolecall")).count();
+    assert_eq!(ours, alerts.len(), "docs/operations.md has headings of no alert");
+}
+
+#[test]
+fn every_condition_and_metric_has_its_row() {
+    let page = read("docs/operations.md");
+    for condition in constants("src/api/conditions.rs") {
+        let rows = page.lines().filter(|line| line.starts_with(&format!("| `{condition}` |")));
+        assert_eq!(rows.count(), 1, "the rows of the condition {condition}");
+    }
+    let rows: String = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let mut metrics = Vec::new();
+    for part in ["controller", "gateway", "ops"] {
+        let code = read(&format!("src/{part}/metrics.rs"));
+        for (call, prefix) in [(".register(\"", "rolecall_"), (".register_as(\"", "")] {
+            let names = code.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            metrics.extend(names.map(|name| format!("{prefix}{name}")));
+        }
+    }
+    assert!(metrics.len() > 25, "the metrics are found: {metrics:?}");
+    for metric in metrics {
+        let ends = ["`", "{", "_total"].map(|end| format!("`{metric}{end}"));
+        assert!(ends.iter().any(|name| rows.contains(name)), "no row of the metric {metric}");
     }
 }
 

@@ -11,6 +11,7 @@ mod cluster;
 mod conformance;
 mod cookbook;
 mod docs;
+mod docs_commands;
 mod ends;
 mod faults;
 mod fencing;
