@@ -372,10 +372,9 @@ fn change(gated: &mut Gated, base: Base, changes: Changes) {
         return;
     }
     // one that is being deleted grows no more; when it is gone, another is made
-    let coming = if base.deleting {
-        Coming::default()
-    } else {
-        grow(&base, adds, with_adds)
+    let coming = match base.deleting || adds.is_empty() {
+        true => Coming::default(),
+        false => grow(&base, adds, with_adds),
     };
     gated.crowded = coming.crowded;
     if !coming.adds.is_empty() {

@@ -99,11 +99,11 @@ impl Finding {
 }
 
 /// All metrics of the controller, over all its terms.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Metrics {
     /// How long appends to the journals took.
     pub appends: Appends,
-    revocation: Histogram,
+    revocations: Revocations,
     writes: Family<Written, Counter>,
     drift: Counter,
     looks: Family<Looked, Counter>,
@@ -128,29 +128,13 @@ struct LeaseName {
     name: String,
 }
 
-impl Default for Metrics {
+/// How long revocations took.
+#[derive(Clone)]
+struct Revocations(Histogram);
+
+impl Default for Revocations {
     fn default() -> Self {
-        Self {
-            appends: Appends::default(),
-            revocation: Histogram::new(exponential_buckets(0.004, 2.0, 16)),
-            writes: Family::default(),
-            drift: Counter::default(),
-            looks: Family::default(),
-            bindings: Gauge::default(),
-            held_removals: Gauge::default(),
-            held_grants: Gauge::default(),
-            held_groups: Gauge::default(),
-            queue: Gauge::default(),
-            depth: Family::default(),
-            source_ready: Shown::default(),
-            source_last: Shown::default(),
-            token_expiry: Shown::default(),
-            journal_lost: Family::default(),
-            policy_missing: Gauge::default(),
-            findings: Shown::default(),
-            leading: Gauge::default(),
-            leads: Family::default(),
-        }
+        Self(Histogram::new(exponential_buckets(0.004, 2.0, 16)))
     }
 }
 
@@ -162,7 +146,7 @@ impl Metrics {
     pub fn register(&self, page: &Page) {
         self.appends.register(page);
         let help = "From when a change was written to the directory journal until the write that takes access away was answered; each person and binding once";
-        page.register("revocation_seconds", help, self.revocation.clone());
+        page.register("revocation_seconds", help, self.revocations.0.clone());
         let help = "Writes of bindings, by verb and what the answer meant";
         page.register("binding_writes", help, self.writes.clone());
         let help = "Subjects that others had added to or taken out of bindings of ours, put right";
@@ -274,7 +258,7 @@ impl Metrics {
         for removal in removals.iter().filter(|removal| removal.class != Class::Replaced) {
             let said = removal.why.cause.event().and_then(|event| heard.when(event.index));
             if let Some(said) = said {
-                self.revocation.observe(now.duration_since(said).as_secs_f64().max(0.0));
+                self.revocations.0.observe(now.duration_since(said).as_secs_f64().max(0.0));
             }
         }
     }
@@ -298,10 +282,9 @@ impl Heard {
 
     /// When what this index says was written; `None`: that is not known any more.
     pub fn when(&self, index: i64) -> Option<Timestamp> {
-        let (oldest, _) = self.0.front()?;
         let at = self.0.partition_point(|(known, _)| *known < index);
-        // before the oldest it may be anything
-        self.0.get(at).filter(|_| index > *oldest || at > 0).map(|(_, time)| *time)
+        // up to the oldest it may have been said at any time
+        self.0.get(at).filter(|_| at > 0).map(|(_, time)| *time)
     }
 }
 
@@ -319,11 +302,7 @@ impl Engine {
         let metrics = &self.metrics;
         metrics.bindings.set(number(self.standing.total()));
         let mut held = Held::default();
-        for owner in self.owners.values() {
-            let one = owner.all_held();
-            held.adds += one.adds;
-            held.removals += one.removals;
-        }
+        self.owners.values().for_each(|owner| held.add(&owner.all_held()));
         metrics.held_removals.set(number(held.removals));
         metrics.held_grants.set(number(held.adds));
         let ledger = self.access.snapshot();

@@ -81,11 +81,7 @@ impl Owner {
     /// Everything that is held, together.
     pub fn all_held(&self) -> Held {
         let mut all = Held::default();
-        for held in self.held.values() {
-            all.adds += held.adds;
-            all.removals += held.removals;
-            all.holds.extend(&held.holds);
-        }
+        self.held.values().for_each(|held| all.add(held));
         all
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use crate::ops::metrics::{Appends, Heads, Page};
+use crate::ops::metrics::{Appends, Heads, Page, name_of};
 use crate::scim::Seen;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -94,16 +94,7 @@ impl Default for Metrics {
 
 impl Metrics {
     pub(super) fn answered(&self, method: &Method, resource: &'static str, status: u16, took: Duration) {
-        // anything else is a client's invention
-        let method = match method.as_str() {
-            "GET" => "GET",
-            "HEAD" => "HEAD",
-            "POST" => "POST",
-            "PUT" => "PUT",
-            "PATCH" => "PATCH",
-            "DELETE" => "DELETE",
-            _ => "other",
-        };
+        let method = name_of(method);
         self.requests.get_or_create(&Labels { method, resource, status }).inc();
         self.seconds.get_or_create(&Kind { method, resource }).observe(took.as_secs_f64());
     }

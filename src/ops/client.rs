@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::Service;
 
-use super::metrics::Requests;
+use super::metrics::{Requests, name_of};
 
 /// What can go wrong before there is a client.
 #[derive(Debug, thiserror::Error)]
@@ -86,16 +86,5 @@ where
         let answer = self.inner.call(request);
         let answer = answer.inspect_ok(move |response| answered.count(method, Some(response.status().as_u16())));
         answer.inspect_err(move |_| failed.count(method, None)).boxed()
-    }
-}
-
-fn name_of(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        _ => "other",
     }
 }

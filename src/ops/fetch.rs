@@ -1,7 +1,7 @@
 //! GET from a server that somebody else names: https only, to public addresses unless the installation allows more, no redirect, bounded. Uses nothing of ours.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -58,14 +58,7 @@ impl Fetcher {
     pub fn new(reach: &Reach) -> Result<Self, String> {
         let authorities = match &reach.ca {
             None => Vec::new(),
-            Some(path) => {
-                let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                let read = Certificate::from_pem_bundle(&pem).map_err(|error| format!("{}: {error}", path.display()))?;
-                if read.is_empty() {
-                    return Err(format!("{}: no certificate in it", path.display()));
-                }
-                read
-            }
+            Some(path) => authorities(path)?,
         };
         Ok(Self {
             authorities,
@@ -119,6 +112,16 @@ impl Fetcher {
         }
         Ok(body)
     }
+}
+
+/// The certificates of a PEM file, one at least.
+pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let read = Certificate::from_pem_bundle(&pem).map_err(|error| format!("{}: {error}", path.display()))?;
+    if read.is_empty() {
+        return Err(format!("{}: no certificate in it", path.display()));
+    }
+    Ok(read)
 }
 
 /// An error with what caused it; never the URL, which a log has beside it.

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderName;
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, Method};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -161,5 +161,18 @@ impl Appends {
     pub fn of(&self, journal: &'static str) -> impl Fn(Duration) + Send + Sync + use<> {
         let appends = self.0.clone();
         move |took| appends.get_or_create(&OfJournal { journal }).observe(took.as_secs_f64())
+    }
+}
+
+/// A method as a label: a closed set, for anything else is a client's invention.
+pub fn name_of(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
     }
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Client, redirect};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+
+use super::fetch::{all, authorities};
 
 /// What every SCIM error names (RFC 7644 §3.12).
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
@@ -47,18 +49,16 @@ pub async fn run(args: &Args) -> Result<String, String> {
 fn client(args: &Args) -> Result<Client, String> {
     let mut builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(EACH);
     if let Some(path) = &args.ca_file {
-        let read = std::fs::read(path).map_err(|error| error.to_string());
-        let read = read.and_then(|pem| Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string()));
-        builder = builder.tls_certs_only(read.map_err(|why| format!("{}: {why}", path.display()))?);
+        builder = builder.tls_certs_only(authorities(path)?);
     }
     builder.build().map_err(|error| error.to_string())
 }
 
 /// Whoever has no token is refused by a gateway, and in SCIM's words.
 async fn ask(client: &Client, url: &str) -> Result<u16, String> {
-    let response = client.get(url).send().await.map_err(|error| super::fetch::all(&error))?;
+    let response = client.get(url).send().await.map_err(|error| all(&error))?;
     let status = response.status().as_u16();
-    let body = response.bytes().await.map_err(|error| super::fetch::all(&error))?;
+    let body = response.bytes().await.map_err(|error| all(&error))?;
     let said: Value = serde_json::from_slice(&body).unwrap_or_default();
     let scim = said["schemas"].as_array().is_some_and(|all| all.iter().any(|one| one == ERROR));
     match (status, scim) {

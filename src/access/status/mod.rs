@@ -51,6 +51,13 @@ impl Held {
         self.holds.extend(gated.held_removals.iter().map(|(_, hold)| *hold));
     }
 
+    /// Adds what is held elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.adds += other.adds;
+        self.removals += other.removals;
+        self.holds.extend(&other.holds);
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.adds == 0 && self.removals == 0

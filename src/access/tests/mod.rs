@@ -16,6 +16,7 @@ mod people;
 mod places;
 mod policy;
 mod random;
+mod reference;
 mod select;
 mod shard;
 mod status;
