@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  Okta, Entra, any SCIM client --push--> gateway --append--> directory journal --watch--> controller --write--> RoleBindings
-//!                                            ^               (Kubernetes API)                |
+//!  Google, Graph, SCIM services <--poll--    ^               (Kubernetes API)                |
 //!                                            '-- directory = fold of the journal            '--append--> access journal
 //! ```
 //!
@@ -28,7 +28,7 @@
 //! 4. A subject of the API server's own: `journey::what_must_not_be_granted_...`, `access::tests::policy`, `policies::cage`.
 //! 5. A role outside the access policy, or that the author may not bind: `journey`, `policies::authors`.
 //! 6. One source touching what another's data caused: `journey::two_sources_...`.
-//! 7. A revocation because input is incomplete, missing or rolled back: `loss`.
+//! 7. A revocation because input is incomplete, missing or rolled back: `loss`, `gateway::upstream::tests`.
 //! 8. A grant without its record before, a removal without its record after: `at_rest::every_write_of_a_binding_has_its_records`.
 //! 9. A write at rest other than Lease renewals: `at_rest::at_rest_...`.
 //! 10. A secret in a log, event, status or journal: `gateway`.

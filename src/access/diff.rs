@@ -484,6 +484,9 @@ fn said_by_provider(view: &View<'_>, held: &Grantee) -> Option<Cause> {
     if let Some(user) = source.by_id(&held.user) {
         return (!user.active).then(|| Cause::Disabled(said(user)));
     }
+    if source.is_missed(held.n) {
+        return None; // that a list lacks somebody is no word of the provider's
+    }
     match source.gone(held.n) {
         Some(gone) if gone.id == held.user => Some(Cause::Deleted(Event {
             index: gone.index,

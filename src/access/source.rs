@@ -61,6 +61,9 @@ impl CompiledSource {
         });
         let group = group.transpose()?;
         known_groups(object)?;
+        if let Some(poll) = &object.spec.poll {
+            poll.full_every().map_err(|why| Refusal::new("InvalidSpec", why))?;
+        }
         Ok(Self {
             name: name.as_str().into(),
             uid: meta.uid.clone().unwrap_or_default(),

@@ -6,6 +6,7 @@ pub mod journal;
 pub mod limits;
 pub mod mapping;
 pub mod names;
+pub mod poll;
 pub mod push;
 pub mod selector;
 pub mod source;

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
-use super::push::Push;
+use super::poll::Poll;
+use super::push::{Push, Token};
 use super::selector::Selector;
 
 /// One identity provider.
@@ -19,7 +20,7 @@ use super::selector::Selector;
 #[kube(
     group = "rolecall.dev", version = "v1alpha1", kind = "ScimSource", status = "ScimSourceStatus", derive = "PartialEq",
     shortname = "scimsrc", category = "rolecall",
-    doc = "One identity provider (Okta, Entra ID, any SCIM 2.0 client) that pushes its users and groups. It is served under `/scim/v2/<name>`; `status.url` says so. It grants nothing by itself: RoleMapping and ClusterRoleMapping do.",
+    doc = "One identity provider (Okta, Entra ID, Google Workspace, any SCIM 2.0 service) that pushes its users and groups, or is polled for them. One that pushes is served under `/scim/v2/<name>`; `status.url` says so. It grants nothing by itself: RoleMapping and ClusterRoleMapping do.",
     validation = kube::core::Rule::new("size(self.metadata.name) <= 63").message("the name is part of a URL and of labels: at most 63 characters"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -30,14 +31,19 @@ use super::selector::Selector;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("has(self.push) != has(self.poll)").message("exactly one of push and poll"))]
 #[x_kube(validation = kube::core::Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)").message("class is immutable: make a new object instead"))]
 pub struct ScimSourceSpec {
     /// Which installation serves this source, when several share a cluster: the `--class` of its gateway and controller. Absent: the one without a class. It cannot be changed: make a new source instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub class: Option<String>,
-    /// The provider pushes SCIM 2.0 to Rolecall's gateway.
-    pub push: Push,
+    /// The provider pushes SCIM 2.0 to Rolecall's gateway. Exactly one of `push` and `poll`; from one to the other nobody's access changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+    /// The gateway asks the directory again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Box<Poll>>,
     /// How this provider's people appear to the API server.
     pub subject: Subject,
     /// Which of the provider's groups count here, as a SCIM filter over `displayName`, `externalId` and `id`, such as `displayName sw "k8s-"`. The others are stored and listed, and grant nothing: no mapping finds them, and a group that counts does not hold their members either. Absent: all groups count.
@@ -61,6 +67,13 @@ pub struct ScimSourceSpec {
     /// Holds every new grant from this source. Pushes are still taken and recorded, and a person whom the provider disables or deletes loses access all the same.
     #[serde(default)]
     pub suspend: bool,
+}
+
+impl ScimSourceSpec {
+    /// The bearer tokens that a provider may push with.
+    pub fn tokens(&self) -> &[Token] {
+        self.push.as_ref().map_or(&[], |push| &push.tokens)
+    }
 }
 
 /// How the provider's people appear to the API server.
@@ -224,6 +237,37 @@ pub struct AllowedNamespaces {
     pub selector: Selector,
 }
 
+/// The passes over a directory that is polled. Times are to the minute, and the last pass may be a few minutes newer than it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PollStatus {
+    /// How the last pass ended: `Complete`; `Unproven`, when something may have been missing, so that nothing was taken away because of that; or `Failed`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub last_outcome: String,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_pass_time: Option<String>,
+    /// When a pass over everything last came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_full_pass_time: Option<String>,
+    /// About when the next pass begins; absent while one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub next_pass_time: Option<String>,
+    /// How many users the pass that goes on, or else the last one, has had.
+    #[serde(default)]
+    pub users: i64,
+    /// How many groups.
+    #[serde(default)]
+    pub groups: i64,
+    /// How many pages.
+    #[serde(default)]
+    pub pages: i64,
+}
+
 /// What is known of a source. Written by the controller only; never a person's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -235,11 +279,11 @@ pub struct ScimSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Where the provider pushes to: its SCIM base URL.
+    /// Where the provider pushes to: its SCIM base URL. Absent if it is polled.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 2048))]
     pub url: String,
-    /// `Push` or `Suspended`.
+    /// `Push`, `Poll` or `Suspended`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16))]
     pub mode: String,
@@ -269,6 +313,9 @@ pub struct ScimSourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("format" = "date-time"))]
     pub last_event_time: Option<String>,
+    /// The passes over a directory that is polled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollStatus>,
     /// The newest of the annotations `rolecall.dev/requestedAt` and `reconcile.fluxcd.io/requestedAt` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]

@@ -20,6 +20,7 @@ use crate::access::ledger::On;
 use crate::access::status::Held;
 use crate::access::why::Cause;
 use crate::api::{ScimSource, conditions};
+use crate::directory::poll::Outcome;
 use crate::ops::metrics::{Appends, OfJournal, Page};
 
 /// Gauges of what comes and goes: those that are not shown any more are taken off the page, and the others never are, not even for a moment.
@@ -115,6 +116,8 @@ pub struct Metrics {
     depth: Family<Named, Gauge>,
     source_ready: Shown<Of>,
     source_last: Shown<Of>,
+    poll_ok: Shown<Of>,
+    poll_last: Shown<Of>,
     token_expiry: Shown<Token>,
     journal_lost: Family<OfJournal, Gauge>,
     policy_missing: Gauge,
@@ -164,6 +167,10 @@ impl Metrics {
         page.register("source_ready", help, self.source_ready.family.clone());
         let help = "When the provider last changed something in the source";
         page.register("source_last_success_timestamp_seconds", help, self.source_last.family.clone());
+        let help = "1 while the last pass over a polled directory was whole";
+        page.register("poll_ok", help, self.poll_ok.family.clone());
+        let help = "When a pass over a polled directory was last whole";
+        page.register("poll_last_success_timestamp_seconds", help, self.poll_last.family.clone());
         let help = "When a token of a source ends; tokens without an end are not here";
         page.register("token_expiry_timestamp_seconds", help, self.token_expiry.family.clone());
         page.register("journal_lost", "1 while a journal is lost", self.journal_lost.clone());
@@ -195,6 +202,8 @@ impl Metrics {
             self.depth.clear();
             self.source_ready.show([]);
             self.source_last.show([]);
+            self.poll_ok.show([]);
+            self.poll_last.show([]);
             self.token_expiry.show([]);
             self.findings.show([]);
         }
@@ -323,8 +332,19 @@ impl Engine {
             let last = self.seen.state.source(object.metadata.name.as_deref()?)?.last_event()?;
             Some((of(object), seconds(last)))
         }));
+        let polled = || {
+            let polled = sources.iter().filter(|object| object.spec.poll.is_some());
+            polled.filter_map(|object| Some((of(object), self.seen.state.source(object.metadata.name.as_deref()?)?.poll())))
+        };
+        metrics.poll_ok.show(polled().filter_map(|(of, poll)| {
+            let whole = poll.ended.as_ref()?.outcome == Outcome::Complete;
+            Some((of, f64::from(u8::from(whole))))
+        }));
+        metrics
+            .poll_last
+            .show(polled().filter_map(|(of, poll)| Some((of, seconds(poll.complete?)))));
         metrics.token_expiry.show(sources.iter().flat_map(|object| {
-            object.spec.push.tokens.iter().filter_map(|token| {
+            object.spec.tokens().iter().filter_map(|token| {
                 let end: Timestamp = token.not_after.as_deref()?.parse().ok()?;
                 let labels = Token {
                     source: of(object).source,

@@ -158,7 +158,7 @@ impl Engine {
     fn changes_by_time(&self, target: &Target) -> Option<Instant> {
         let source = self.world.sources.get(&target.name).filter(|_| target.plural == "scimsources")?;
         let now = Timestamp::now();
-        let wait = Duration::try_from(next_change(&source.spec.push.tokens, now)?.duration_since(now)).ok()?;
+        let wait = Duration::try_from(next_change(source.spec.tokens(), now)?.duration_since(now)).ok()?;
         Some(Instant::now() + wait.min(LOOK_AT_CLOCK))
     }
 
@@ -243,7 +243,8 @@ impl Engine {
             generation: object.metadata.generation.unwrap_or_default(),
             suspend: object.spec.suspend,
             invalid: self.sources.get(name).and_then(|s| s.as_ref().err()),
-            push: &object.spec.push,
+            push: object.spec.push.as_ref(),
+            poll: object.spec.poll.as_deref(),
             source: self.seen.state.source(name),
             conflicts: self.usernames.conflicts(name) + self.group_names.conflicts(name),
             nameless: self.usernames.nameless(name),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::changes::{Change, What};
 use super::client::Rejected;
 use super::event::{Event, Kind};
+use super::poll::{Counts, Ended, Pass, REQUEST};
 use super::resource::{Attributes, Gone, Resource};
 use super::source::Source;
 use super::{Directory, REMEMBERED, fold, merge};
@@ -32,9 +33,17 @@ impl Directory {
             Event::Created { request, .. }
             | Event::Changed { request, .. }
             | Event::Deleted { request, .. }
+            | Event::Missed { request, .. }
             | Event::DeprovisionRejected { request, .. }
             | Event::DeprovisionSettled { request, .. } => request.as_str().into(),
-            Event::SourceSeen { .. } | Event::SourceEnded { .. } | Event::TokensSeen { .. } | Event::ClientSeen { .. } => "".into(),
+            Event::SourceSeen { .. }
+            | Event::SourceEnded { .. }
+            | Event::TokensSeen { .. }
+            | Event::ClientSeen { .. }
+            | Event::PassOpened { .. }
+            | Event::PassSaid { .. }
+            | Event::PassEnded { .. }
+            | Event::CredentialBound { .. } => "".into(),
         };
         let at = At {
             index,
@@ -81,7 +90,55 @@ impl Directory {
                 remove,
                 ..
             } => self.with(source, |s| s.change(at, *n, merge, add, remove)),
-            Event::Deleted { source, n, .. } => self.with(source, |s| s.delete(at, *n)),
+            Event::Deleted { source, n, .. } => self.with(source, |s| s.delete(at, *n, true)),
+            Event::Missed { source, n, .. } => self.with(source, |s| s.delete(at, *n, false)),
+            Event::PassOpened {
+                source,
+                n,
+                by,
+                full,
+                generation,
+                requested,
+            } => self.with(source, |s| {
+                Arc::make_mut(&mut s.poll).open(Pass {
+                    n: *n,
+                    by: by.as_str().into(),
+                    full: *full,
+                    generation: *generation,
+                    requested: requested.as_str().into(),
+                    opened: time,
+                    said: index,
+                    counts: Counts::default(),
+                    open: true,
+                })
+            }),
+            Event::PassSaid { source, n, counts } => self.with(source, |s| Arc::make_mut(&mut s.poll).say(*n, index, *counts)),
+            Event::PassEnded {
+                source,
+                n,
+                counts,
+                outcome,
+                reason,
+                message,
+            } => self.with(source, |s| {
+                let ended = Ended {
+                    n: *n,
+                    time,
+                    outcome: *outcome,
+                    reason: reason.as_str().into(),
+                    message: message.as_str().into(),
+                };
+                Arc::make_mut(&mut s.poll).end(index, *counts, ended)
+            }),
+            Event::CredentialBound {
+                source,
+                secret,
+                version,
+                origin,
+            } => self.with(source, |s| {
+                Arc::make_mut(&mut s.poll).bind(secret, version, origin);
+                true
+            }),
         };
         self.ignored += u64::from(!known);
     }
@@ -89,7 +146,9 @@ impl Directory {
     fn seen(&mut self, at: At<'_>, name: &str, uid: &str) {
         if let Some(source) = self.sources.get_mut(name) {
             if *source.uid != *uid {
-                Arc::make_mut(source).uid = uid.into();
+                let source = Arc::make_mut(source);
+                source.uid = uid.into();
+                Arc::make_mut(&mut source.poll).renewed();
             }
             return;
         }
@@ -116,7 +175,7 @@ impl Source {
             return false;
         }
         self.next_n = n + 1;
-        self.last_event = Some(at.time);
+        self.told(at);
         self.ids.insert(id, n);
         match kind {
             Kind::User => Arc::make_mut(&mut self.users).insert(n),
@@ -170,7 +229,7 @@ impl Source {
         let Some(before) = self.resources.get(&n).cloned() else {
             return false;
         };
-        self.last_event = Some(at.time);
+        self.told(at);
         let moved = before.kind == Kind::Group && self.change_members(at, n, add, remove);
         let (old, attributes) = if patch.is_empty() {
             (Map::new(), Map::new())
@@ -217,11 +276,19 @@ impl Source {
         true
     }
 
-    fn delete(&mut self, at: At<'_>, n: u32) -> bool {
+    /// Something of it changed: by a pass, or because its provider pushed.
+    fn told(&mut self, at: At<'_>) {
+        self.last_event = Some(at.time);
+        if !self.poll.pushed && !at.request.starts_with(REQUEST) {
+            Arc::make_mut(&mut self.poll).pushed = true;
+        }
+    }
+
+    fn delete(&mut self, at: At<'_>, n: u32, said: bool) -> bool {
         let Some(resource) = self.resources.remove(&n) else {
             return false;
         };
-        self.last_event = Some(at.time);
+        self.told(at);
         self.settle(n);
         if let Some(members) = self.members.remove(&n) {
             for member in members.iter() {
@@ -245,7 +312,10 @@ impl Source {
             Kind::User => Arc::make_mut(&mut self.users).remove(n),
             Kind::Group => Arc::make_mut(&mut self.groups).remove(n),
         };
-        self.record(at, n, resource.kind, What::Deleted, resource.kind == Kind::User);
+        if !said {
+            Arc::make_mut(&mut self.missed).insert(n);
+        }
+        self.record(at, n, resource.kind, What::Deleted, said && resource.kind == Kind::User);
         self.bury(
             Gone {
                 id: resource.id,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::poll::{Counts, Outcome};
 use crate::scim::Drift;
 
 /// One decided effect on the directory. Unknown kinds stop a reader: it grants nothing more until it is upgraded.
@@ -101,6 +102,68 @@ pub enum Event {
         remove: Vec<u32>,
         /// The request that caused it.
         #[serde(default, skip_serializing_if = "String::is_empty")]
+        request: String,
+    },
+    /// A pass over a directory that is polled begins: what comes of an older one is void.
+    PassOpened {
+        /// The source's name.
+        source: String,
+        /// Its number: 1 more than the one before.
+        n: i64,
+        /// The process that opens it.
+        by: String,
+        /// Whether it asks for everything.
+        full: bool,
+        /// The generation of the ScimSource that it is made by.
+        generation: i64,
+        /// The request of an admin that it answers.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        requested: String,
+    },
+    /// A pass goes on.
+    PassSaid {
+        /// The source's name.
+        source: String,
+        /// The pass' number.
+        n: i64,
+        /// What came so far.
+        counts: Counts,
+    },
+    /// A pass ended.
+    PassEnded {
+        /// The source's name.
+        source: String,
+        /// The pass' number.
+        n: i64,
+        /// What came.
+        counts: Counts,
+        /// How.
+        outcome: Outcome,
+        /// One word for what is wrong.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// What is wrong, for people; never a person's data.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// A Secret was first used for a host, or written anew and then used: it is for that host only.
+    CredentialBound {
+        /// The source's name.
+        source: String,
+        /// The Secret's name.
+        secret: String,
+        /// The Secret's UID and resourceVersion.
+        version: String,
+        /// The host, with scheme and port.
+        origin: String,
+    },
+    /// A user or group is not in a directory that was read whole: gone, though the provider did not say so.
+    Missed {
+        /// The source's name.
+        source: String,
+        /// The number of the user or group.
+        n: u32,
+        /// The pass.
         request: String,
     },
     /// A user or group was deleted, with all its memberships.

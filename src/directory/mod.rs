@@ -8,6 +8,7 @@ mod changes;
 pub mod client;
 pub mod event;
 pub mod merge;
+pub mod poll;
 mod resource;
 mod source;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::scim::fold;
 pub use changes::{Change, What};
 pub use client::Client;
 pub use event::{Event, FailingToken, Kind};
+pub use poll::Poll;
 pub use resource::{Attributes, Gone, Resource};
 pub use source::Source;
 

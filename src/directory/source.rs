@@ -11,6 +11,7 @@ use super::changes::{Change, Log};
 use super::client::Client;
 use super::event::{FailingToken, Kind};
 use super::fold;
+use super::poll::Poll;
 use super::resource::{Gone, Resource};
 
 static NOBODY: LazyLock<RoaringBitmap> = LazyLock::new(RoaringBitmap::new);
@@ -26,6 +27,7 @@ pub struct Source {
     pub(super) last_event: Option<Timestamp>,
     pub(super) failing_tokens: Arc<[FailingToken]>,
     pub(super) client: Arc<Client>,
+    pub(super) poll: Arc<Poll>,
     pub(super) resources: OrdMap<u32, Arc<Resource>>,
     pub(super) ids: OrdMap<Uuid, u32>,
     pub(super) user_names: Names,
@@ -43,6 +45,8 @@ pub struct Source {
     pub(super) log: Log,
     pub(super) gone: OrdMap<u32, Arc<Gone>>,
     pub(super) gone_order: Vector<u32>,
+    /// All that ever went because a polled directory did not have them any more, and not because the provider said so.
+    pub(super) missed: Arc<RoaringBitmap>,
 }
 
 impl Source {
@@ -53,6 +57,7 @@ impl Source {
             last_event: None,
             failing_tokens: Arc::default(),
             client: Arc::default(),
+            poll: Arc::default(),
             resources: OrdMap::new(),
             ids: OrdMap::new(),
             user_names: OrdSet::new(),
@@ -68,6 +73,7 @@ impl Source {
             log: Log::new(index),
             gone: OrdMap::new(),
             gone_order: Vector::new(),
+            missed: Arc::default(),
         }
     }
 
@@ -110,6 +116,16 @@ impl Source {
     /// The provider's client, as its requests show it.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The passes over it, if it is polled.
+    pub fn poll(&self) -> &Poll {
+        &self.poll
+    }
+
+    /// Whether the user or group of that number went because a polled directory did not have it any more: that is not said by the provider.
+    pub fn is_missed(&self, n: u32) -> bool {
+        self.missed.contains(n)
     }
 
     /// The number that the next user or group gets.

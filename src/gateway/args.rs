@@ -74,6 +74,9 @@ pub struct Args {
     /// The directory journal is proved at least this often: after an etcd restore a watch says nothing.
     #[arg(long, env = "ROLECALL_PROOF_INTERVAL", default_value = "30s", value_parser = duration)]
     pub proof_interval: Duration,
+    /// After how long without a word of it the pass of another replica over a directory may be superseded (`spec.poll`).
+    #[arg(long, env = "ROLECALL_POLL_PATIENCE", default_value = "120s", value_parser = duration)]
+    pub poll_patience: Duration,
     /// What URLs in ScimSources may lead to.
     #[command(flatten)]
     pub reach: Reach,

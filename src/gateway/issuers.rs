@@ -47,7 +47,7 @@ impl Fetched {
 
 impl Issuers {
     /// None is asked yet; `soon` is how soon one is asked again.
-    pub(super) fn new(fetcher: Fetcher, soon: Duration) -> Self {
+    pub(super) fn new(fetcher: Arc<Fetcher>, soon: Duration) -> Self {
         let (wanted, wants) = watch::channel(BTreeSet::new());
         let (told, sets) = watch::channel(Sets::new());
         let mut task = tokio::task::JoinSet::new();
@@ -80,7 +80,7 @@ impl Issuers {
     }
 }
 
-async fn follow(fetcher: Fetcher, soon: Duration, mut wants: watch::Receiver<BTreeSet<String>>, told: watch::Sender<Sets>) {
+async fn follow(fetcher: Arc<Fetcher>, soon: Duration, mut wants: watch::Receiver<BTreeSet<String>>, told: watch::Sender<Sets>) {
     let mut sets = Sets::new();
     loop {
         let wanted = wants.borrow_and_update().clone();

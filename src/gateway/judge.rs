@@ -17,7 +17,7 @@ use crate::scim::schema::Extensions;
 use crate::scim::{Body, Drift, ResourceKind, ScimError, Seen, fold, patch, resource};
 
 /// How many members one event names: with eleven characters each it stays below what a batch may hold.
-const MEMBERS_AN_EVENT: usize = 30_000;
+pub(super) const MEMBERS_AN_EVENT: usize = 30_000;
 
 /// Who asks, and where.
 #[derive(Clone, Debug)]

@@ -38,12 +38,18 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(args: &Args, client: Client, gateway: Arc<Gateway>, synced: sources::Receiver, expected: Vec<Known>) -> Self {
+    pub(super) fn new(
+        args: &Args,
+        writer: &str,
+        client: Client,
+        gateway: Arc<Gateway>,
+        synced: sources::Receiver,
+        expected: Vec<Known>,
+    ) -> Self {
         Self {
             client,
             namespace: args.namespace.clone(),
-            // a writer is one process: what stands in the journal tells two apart that have one name
-            writer: format!("gateway/{}/{}", args.identity, &uuid::Uuid::new_v4().simple().to_string()[..8]),
+            writer: writer.to_owned(),
             prove_every: args.proof_interval,
             gateway,
             synced,

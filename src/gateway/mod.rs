@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Pure: `route`, `extensions`, `bounds`, `tokens`, `jwt`, `judge`, `bulk`, `version`, `members`, `list`, `render`. Edges: `serve` (HTTP), `asker` (the journal), `sources`, `secrets`, `issuers` (ScimSources, Secrets, key sets),
-//! `usage` and `rate` (what is counted), `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
+//! `upstream` (directories that are polled), `usage` and `rate` (what is counted), `keeper` (opens the journal, anew after a loss), `cursor` (randomness), `server`, `tls`, `health`, `metrics`.
 //!
 //! Every write is judged by the directory as of its append, so that two gateways can never create one userName twice; a refusal, or a change
 //! of nothing, is answered only when the directory that it was judged by is proven to be the newest.
@@ -37,6 +37,7 @@ mod sources;
 mod tests;
 pub mod tls;
 pub mod tokens;
+mod upstream;
 mod usage;
 mod version;
 
@@ -61,6 +62,7 @@ use crate::scim::schema::Limits;
 use cursor::Cursors;
 use rate::Rates;
 use tokens::Sources;
+use upstream::poller::Poller;
 use usage::Usage;
 
 /// How requests are bounded, and what URLs look like.
@@ -246,8 +248,19 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown, requests: &Req
     let sources = Sources::default();
     let gateway = Arc::new(Gateway::new(args.settings(tls.is_some())?, sources.clone())?);
     requests.register(&gateway.metrics.page);
-    let fetcher = Fetcher::new(&args.reach).map_err(Error::UpstreamCa)?;
-    let (watch, synced) = sources::Watch::new(&args, client.clone(), fetcher, sources);
+    let fetcher = Arc::new(Fetcher::new(&args.reach).map_err(Error::UpstreamCa)?);
+    let (watch, synced) = sources::Watch::new(&args, client.clone(), fetcher.clone(), sources);
+    // a writer is one process: what stands in the journal tells two apart that have one name
+    let writer = format!("gateway/{}/{}", args.identity, &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let poller = Poller {
+        client: client.clone(),
+        namespace: args.namespace.clone(),
+        writer: writer.clone(),
+        gateway: gateway.clone(),
+        fetcher,
+        patience: args.poll_patience,
+    };
+    let polled = synced.clone();
     let mut tasks = tokio::task::JoinSet::new();
     if !args.health_address.is_empty() {
         let health = server::bind(&args.health_address).await?;
@@ -262,9 +275,13 @@ pub async fn main(args: Args, client: Client, shutdown: Shutdown, requests: &Req
         watch.run().await;
         Ok(())
     });
-    let keeper = keeper::Keeper::new(&args, client, gateway.clone(), synced, expected);
+    let keeper = keeper::Keeper::new(&args, &writer, client, gateway.clone(), synced, expected);
     tasks.spawn(async move {
         keeper.run().await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        poller.run(polled).await;
         Ok(())
     });
     if let Some(tls) = &tls {

@@ -18,6 +18,8 @@ use super::jwt::{Issuer, Keys};
 use super::secrets::{Secrets, Wanted, What};
 use super::tokens::{Credential, Hash, Served, Sources};
 use crate::api::conditions::JOURNAL_ROLLED_BACK;
+use crate::api::names;
+use crate::api::poll::Poll;
 use crate::api::push::{JWT, Jwt, Token};
 use crate::api::source::JournalRef;
 use crate::api::{ScimSource, ScimSourceSpec};
@@ -64,11 +66,14 @@ struct Known {
     extensions: Arc<Extensions>,
     journal: Option<JournalRef>,
     rolled_back: bool,
+    generation: i64,
+    poll: Option<Arc<Poll>>,
+    requested: Arc<str>,
 }
 
 impl Watch {
     /// Sets `served` as the cluster says, once it runs.
-    pub(super) fn new(args: &Args, client: Client, fetcher: Fetcher, served: Sources) -> (Self, watch::Receiver<Synced>) {
+    pub(super) fn new(args: &Args, client: Client, fetcher: Arc<Fetcher>, served: Sources) -> (Self, watch::Receiver<Synced>) {
         let (synced, receiver) = watch::channel(Synced::default());
         let watch = Self {
             secrets: Secrets::new(client.clone(), &args.namespace),
@@ -158,7 +163,11 @@ impl Watch {
         let name = source.name_any();
         match source.0 {
             Ok(source) => {
-                let ScimSourceSpec { class, push, schema, .. } = source.spec;
+                let requested = names::requested(source.metadata.annotations.as_ref());
+                let ScimSourceSpec {
+                    class, push, poll, schema, ..
+                } = source.spec;
+                let push = push.unwrap_or_default();
                 (class.unwrap_or_default() == self.class).then(|| {
                     let status = source.status.unwrap_or_default();
                     let known = Known {
@@ -171,6 +180,9 @@ impl Watch {
                             .iter()
                             .any(|c| c.type_ == JOURNAL_ROLLED_BACK && c.status == "True"),
                         journal: status.journal,
+                        generation: source.metadata.generation.unwrap_or_default(),
+                        poll: poll.map(Arc::from),
+                        requested: requested.unwrap_or_default().into(),
                     };
                     (name, known)
                 })
@@ -227,6 +239,9 @@ impl Watch {
                 jwt,
                 failing,
                 extensions: source.extensions.clone(),
+                generation: source.generation,
+                poll: source.poll.clone(),
+                requested: source.requested.clone(),
             }
         });
         self.served.set(served);
@@ -307,6 +322,9 @@ impl Sources {
             jwt: None,
             failing: Vec::new(),
             extensions: Arc::default(),
+            generation: 1,
+            poll: None,
+            requested: "".into(),
         }]);
         sources
     }

@@ -10,6 +10,7 @@ use ring::digest;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::jwt::Issuer;
+use crate::api::poll::Poll;
 use crate::api::push::JWT;
 use crate::directory::FailingToken;
 use crate::scim::schema::Extensions;
@@ -69,6 +70,12 @@ pub struct Served {
     pub failing: Vec<FailingToken>,
     /// The extension schemas that are declared for it.
     pub extensions: Arc<Extensions>,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// How it is polled; none: its provider pushes.
+    pub poll: Option<Arc<Poll>>,
+    /// What an admin last asked for by an annotation; empty: nothing.
+    pub requested: Arc<str>,
 }
 
 /// The sources that are served now.
@@ -162,6 +169,9 @@ mod tests {
             jwt: None,
             failing: Vec::new(),
             extensions: Arc::default(),
+            generation: 1,
+            poll: None,
+            requested: "".into(),
         };
         sources.set([
             served(

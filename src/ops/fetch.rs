@@ -1,13 +1,14 @@
 //! GET from a server that somebody else names: https only, to public addresses unless the installation allows more, no redirect, bounded. Uses nothing of ours.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect};
 
 /// How long a request may take, from the name's look-up to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -22,6 +23,17 @@ pub struct Reach {
     /// Certificates of authorities that are trusted for those URLs beside the system's, as PEM.
     #[arg(long = "upstream-ca", env = "ROLECALL_UPSTREAM_CA")]
     pub ca: Option<PathBuf>,
+}
+
+/// How long a client of [`Fetcher::session`] waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the next bytes.
+    pub read: Duration,
+    /// For a whole answer.
+    pub whole: Duration,
 }
 
 /// Fetches.
@@ -69,18 +81,63 @@ impl Fetcher {
 
     fn client(&self) -> Result<&Client, String> {
         let make = || {
-            let builder = Client::builder()
-                .https_only(true)
-                .no_proxy()
-                .redirect(redirect::Policy::none())
-                .timeout(DEADLINE)
-                .pool_max_idle_per_host(0)
-                .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
-                .tls_certs_merge(self.authorities.clone())
-                .dns_resolver(Resolver(self.networks.clone()));
+            let builder = self.builder(None).timeout(DEADLINE).pool_max_idle_per_host(0);
             builder.build().map_err(|error| all(&error))
         };
         self.client.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    fn builder(&self, found: Option<Found>) -> ClientBuilder {
+        Client::builder()
+            .https_only(true)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(self.authorities.clone())
+            .dns_resolver(Resolver {
+                networks: self.networks.clone(),
+                found,
+            })
+    }
+
+    /// A client for many requests to the same servers, each of which it looks up once; with authorities that are trusted too (PEM), and a certificate with its key
+    /// to show (PEM). Each URL has to be looked at with [`Fetcher::check`].
+    ///
+    /// # Errors
+    /// What is wrong with the certificates, for people.
+    pub fn session(&self, authorities: Option<&[u8]>, identity: Option<&[u8]>, timeouts: Timeouts) -> Result<Client, String> {
+        let mut builder = self.builder(Some(Found::default()));
+        builder = builder
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.read)
+            .timeout(timeouts.whole);
+        if let Some(pem) = authorities {
+            let read = Certificate::from_pem_bundle(pem).map_err(|error| all(&error))?;
+            if read.is_empty() {
+                return Err("no certificate in it".to_owned());
+            }
+            builder = builder.tls_certs_merge(self.authorities.iter().cloned().chain(read));
+        }
+        if let Some(pem) = identity {
+            builder = builder.identity(Identity::from_pem(pem).map_err(|error| all(&error))?);
+        }
+        builder.build().map_err(|error| all(&error))
+    }
+
+    /// Whether a URL may be asked: https, and not by an address that may not be reached.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn check(&self, url: &Url) -> Result<(), String> {
+        if url.scheme() != "https" {
+            return Err("only https is spoken".to_owned());
+        }
+        // an address in the URL is not resolved
+        let literal = url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
+        match literal.and_then(|host| host.parse().ok()) {
+            Some(address) if !permitted(address, &self.networks) => Err(refused(address)),
+            _ => Ok(()),
+        }
     }
 
     /// The body of a 200.
@@ -89,29 +146,30 @@ impl Fetcher {
     /// Why there is none, for people.
     pub async fn get(&self, url: &str, most: usize) -> Result<Vec<u8>, Error> {
         let url = Url::parse(url).map_err(|error| format!("the URL cannot be read: {error}"))?;
-        if url.scheme() != "https" {
-            return Err(Error::Failed("only https is spoken".to_owned()));
-        }
-        // an address in the URL is not resolved
-        let literal = url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
-        if let Some(address) = literal.and_then(|host| host.parse().ok()) {
-            permitted(address, &self.networks).then_some(()).ok_or_else(|| refused(address))?;
-        }
+        self.check(&url)?;
         let mut response = self.client()?.get(url).send().await.map_err(|error| all(&error))?;
         match response.status().as_u16() {
             200 => {}
             gone @ (404 | 410) => return Err(Error::Gone(gone)),
             other => return Err(format!("it answered {other}, and 200 is needed (redirects are not followed)").into()),
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| all(&error))? {
-            if body.len() + chunk.len() > most {
-                return Err(format!("it answered more than {most} bytes").into());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        Ok(body(&mut response, most).await?)
     }
+}
+
+/// A body of at most so many bytes.
+///
+/// # Errors
+/// Why it did not come whole, for people.
+pub async fn body(response: &mut Response, most: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| all(&error))? {
+        if body.len() + chunk.len() > most {
+            return Err(format!("it answered more than {most} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// The certificates of a PEM file, one at least.
@@ -125,7 +183,7 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
 }
 
 /// An error with what caused it; never the URL, which a log has beside it.
-pub(super) fn all(error: &reqwest::Error) -> String {
+pub fn all(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = next {
@@ -148,18 +206,35 @@ fn refused(address: IpAddr) -> String {
 
 /// Resolves to what may be reached; the connection is made to what was looked at here.
 #[derive(Debug)]
-struct Resolver(Vec<IpNet>);
+struct Resolver {
+    networks: Vec<IpNet>,
+    /// As long as the client is used, a name leads nowhere else.
+    found: Option<Found>,
+}
+
+/// What names led to when they were first asked for.
+type Found = Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>;
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let networks = self.0.clone();
+        let (networks, known) = (self.networks.clone(), self.found.clone());
         Box::pin(async move {
+            let known = || known.as_ref().map(|known| known.lock().unwrap_or_else(PoisonError::into_inner));
+            let before = known().and_then(|known| known.get(name.as_str()).cloned());
+            if let Some(found) = before {
+                return Ok(Box::new(found.into_iter()) as Addrs);
+            }
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let first = found.first().copied();
             let good: Vec<SocketAddr> = found.into_iter().filter(|at| permitted(at.ip(), &networks)).collect();
             match first.filter(|_| good.is_empty()) {
                 Some(refuse) => Err(refused(refuse.ip()).into()),
-                None => Ok(Box::new(good.into_iter()) as Addrs),
+                None => {
+                    if let Some(mut known) = known() {
+                        known.insert(name.as_str().to_owned(), good.clone());
+                    }
+                    Ok(Box::new(good.into_iter()) as Addrs)
+                }
             }
         })
     }

@@ -16,7 +16,8 @@ const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 const MAX_DRIFT: usize = 32;
 
 /// The tokens of the spec, and those of its issuer as one, with their last use.
-pub fn tokens(push: &Push, client: &Client) -> Vec<TokenStatus> {
+pub fn tokens(push: Option<&Push>, client: &Client) -> Vec<TokenStatus> {
+    let Some(push) = push else { return Vec::new() };
     let status = |name: &str, not_after: Option<String>| TokenStatus {
         name: name.to_owned(),
         last_used: client.tokens.get(name).map(ToString::to_string),
@@ -159,7 +160,7 @@ mod tests {
             ..Client::default()
         };
         let jwt = Some(Box::default());
-        let shown = tokens(&Push { tokens: list.into(), jwt }, &client);
+        let shown = tokens(Some(&Push { tokens: list.into(), jwt }), &client);
         assert_eq!((shown.len(), shown[4].name.as_str()), (5, "jwt"));
         assert_eq!(
             (shown[2].last_used.as_deref(), shown[0].last_used.as_deref()),

@@ -2,6 +2,7 @@
 
 mod client;
 mod mapping;
+mod passes;
 mod source;
 
 use std::collections::BTreeSet;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{GROUPS_MAX, Standing, approval, client, cut, group_status, list, number};
+use super::{GROUPS_MAX, Standing, approval, client, cut, group_status, list, number, passes};
 use crate::access::gate::Hold;
 use crate::access::ledger::Tally;
 use crate::access::policy::Refusal;
 use crate::access::survey::{Findings, Unmanaged};
 use crate::api::conditions::{self, Set};
+use crate::api::poll::Poll;
 use crate::api::push::Push;
 use crate::api::source::{GroupStatus, JournalRef, ScimSourceStatus};
-use crate::directory::{FailingToken, Source};
+use crate::directory::{FailingToken, Poll as Passes, Source};
 
 /// What happened to the journal that a source's data is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,10 @@ pub struct SourceReport<'a> {
     pub suspend: bool,
     /// What is wrong with its spec.
     pub invalid: Option<&'a Refusal>,
-    /// How its provider proves who it is.
-    pub push: &'a Push,
+    /// How its provider proves who it is; none: it is polled.
+    pub push: Option<&'a Push>,
+    /// How it is polled; none: it pushes.
+    pub poll: Option<&'a Poll>,
     /// What the directory knows of it; `None`: no gateway has seen it yet.
     pub source: Option<&'a Source>,
     /// How many active users do not get the username they yield, because somebody else has it.
@@ -74,10 +77,14 @@ impl SourceReport<'_> {
         self.source.map_or(&[], Source::failing_tokens)
     }
 
+    fn passes(&self) -> Option<&Passes> {
+        self.source.map(Source::poll).filter(|_| self.poll.is_some())
+    }
+
     /// Why the provider cannot push at all; `None` if some token can be used.
     fn unusable(&self) -> Option<String> {
         let failing = self.failing();
-        let all = self.push.tokens.len() + usize::from(self.push.jwt.is_some());
+        let all = self.push.map_or(0, |push| push.tokens.len() + usize::from(push.jwt.is_some()));
         (failing.len() >= all && all > 0).then(|| {
             format!(
                 "the provider cannot push, no token can be used: {}; what was granted stays until then",
@@ -97,12 +104,17 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     let mut set = standing(report).conditions();
     set.extend(beside(report));
     let client = report.source.unwrap_or_else(|| Source::empty()).client();
-    set.extend(client::conditions(&report.push.tokens, client, now.0));
+    set.extend(client::conditions(report.push.map_or(&[], |push| &push.tokens), client, now.0));
     let mut status = ScimSourceStatus {
         observed_generation: report.generation,
         conditions: conditions::update(&old.conditions, &set, report.generation, now),
-        url: cut(report.url, 2048),
-        mode: if report.suspend { "Suspended" } else { "Push" }.to_owned(),
+        url: report.push.map(|_| cut(report.url, 2048)).unwrap_or_default(),
+        mode: match (report.suspend, report.poll) {
+            (true, _) => "Suspended",
+            (false, Some(_)) => "Poll",
+            (false, None) => "Push",
+        }
+        .to_owned(),
         summary: cut(&summary(report), 512),
         last_handled_reconcile_at: report.requested.map(str::to_owned),
         journal: report.journal.cloned().or_else(|| old.journal.clone()),
@@ -124,6 +136,7 @@ pub fn source_status(report: &SourceReport<'_>, old: &ScimSourceStatus, now: &Ti
     status.held_removals = i64::try_from(report.waiting.removals).unwrap_or(i64::MAX);
     status.held_index = (!report.waiting.is_empty()).then_some(report.waiting.newest);
     status.tokens = client::tokens(report.push, client);
+    status.poll = report.poll.map(|spec| passes::status(spec, report.source.map(Source::poll)));
     status.tolerances = client::tolerances(client);
     status.drift = client::drift(client);
     status.largest_groups = report.source.map(|source| largest(report.name, source)).unwrap_or_default();
@@ -150,6 +163,9 @@ fn standing(report: &SourceReport<'_>) -> Standing {
     if let Some(why) = report.unusable() {
         return Standing::Retrying("NoUsableToken".to_owned(), why);
     }
+    if let Some((reason, why)) = report.passes().and_then(passes::never_whole) {
+        return Standing::Retrying(reason, why);
+    }
     if let Some(why) = report.unproved {
         return Standing::Retrying(
             "DirectoryUnproved".to_owned(),
@@ -158,6 +174,9 @@ fn standing(report: &SourceReport<'_>) -> Standing {
     }
     if report.source.is_none() {
         return Standing::Working("no gateway has said yet that it serves this source".to_owned());
+    }
+    if report.poll.is_some() && report.passes().is_none_or(|passes| passes.full.is_none()) {
+        return Standing::Working("the first pass over the directory is not over yet".to_owned());
     }
     let reason = if report.suspend { "Suspended" } else { "Succeeded" };
     Standing::Good(reason, summary(report))
@@ -204,6 +223,10 @@ fn beside(report: &SourceReport<'_>) -> Vec<Set> {
     if report.nameless == 0 && !failing.is_empty() && report.unusable().is_none() {
         let message = format!("the provider's other tokens are accepted, but not: {}", unusable(failing));
         set.push(Set::new(conditions::DEGRADED, "True", "TokenUnusable", message));
+    }
+    let trouble = report.passes().filter(|passes| passes.full.is_some()).and_then(passes::trouble);
+    if let Some((reason, message)) = trouble.filter(|_| report.nameless == 0) {
+        set.push(Set::new(conditions::DEGRADED, "True", reason, message));
     }
     if report.nameless > 0 {
         let message = format!(
@@ -266,7 +289,10 @@ fn summary(report: &SourceReport<'_>) -> String {
         ""
     };
     let Some(source) = report.source.filter(|s| s.last_event().is_some()) else {
-        return format!("nothing pushed yet: let the provider push to {}{suspended}", report.url);
+        return match report.poll {
+            Some(poll) => format!("nothing found yet: {} is asked every {}{suspended}", poll.kind(), poll.interval),
+            None => format!("nothing pushed yet: let the provider push to {}{suspended}", report.url),
+        };
     };
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let ignored = match source.ignored().len() {
@@ -282,7 +308,7 @@ fn summary(report: &SourceReport<'_>) -> String {
 }
 
 /// To the minute, so that a busy directory does not mean a busy status.
-fn minute(time: Timestamp) -> Timestamp {
+pub(super) fn minute(time: Timestamp) -> Timestamp {
     let seconds = time.as_second();
     Timestamp::from_second(seconds - seconds.rem_euclid(60)).unwrap_or(time)
 }
