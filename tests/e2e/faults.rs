@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use crate::cluster::Part;
-use crate::release::{NAME, Release};
+use crate::load::Load;
+use crate::provider::Provider;
+use crate::release::Release;
 use crate::report::Report;
+use crate::setup;
 use crate::system::until;
 
 /// The chart's Lease: who leads is known to be gone when it has run out, and others look at it every 2 s.
@@ -15,19 +18,102 @@ const LEASE: Duration = Duration::from_secs(15 + 4);
 const HANDED_OVER: Duration = Duration::from_secs(5);
 
 /// All of them, and then nothing until so much time has passed.
-pub async fn all(release: &Release<'_>, report: &mut Report, lasts: Duration) {
+pub async fn all(release: &Release<'_>, report: &mut Report, load: &Load, lasts: Duration) {
     let begun = Instant::now();
     tokio::time::sleep(lasts / 10).await; // some load before anything breaks
+    report.usage("under load", &release.node.usage());
+    load.phase("pods are deleted");
     for part in ["gateway", "controller"] {
         each_pod_deleted(release, report, part).await;
     }
     leader_deleted(release, report).await;
-    leader_killed(release, report).await;
-    leader_paused(release, report).await;
-    for part in [Part::ApiServer, Part::Etcd] {
-        restarted(release, report, part).await;
+    load.phase("processes are killed");
+    for part in ["gateway", "controller"] {
+        each_pod_killed(release, report, part).await;
     }
+    leader_killed(release, report).await;
+    load.phase("the leader is paused");
+    leader_paused(release, report).await;
+    load.phase("the API server is away");
+    restarted(release, report, Part::ApiServer).await;
+    load.phase("etcd is away");
+    restarted(release, report, Part::Etcd).await;
+    load.phase("a token is rotated");
+    token_rotated(release, report, load).await;
+    load.phase("the certificate is rotated");
+    certificate_rotated(release, report).await;
+    load.phase("helm upgrades");
+    upgraded(release, report, "helm upgrade", || {
+        release.helm("upgrade", &["logLevel=\"rolecall=debug,info\""])
+    })
+    .await;
+    load.phase("helm rolls back");
+    upgraded(release, report, "helm rollback", || release.rollback()).await;
+    load.phase("nothing happens");
     tokio::time::sleep(lasts.saturating_sub(begun.elapsed())).await;
+}
+
+/// A second token beside the first, the provider takes it, and the first goes.
+async fn token_rotated(release: &Release<'_>, report: &mut Report, load: &Load) {
+    let (first, second) = ("okta-token", "okta-token-2");
+    let old = load.provider();
+    let new = Provider {
+        token: setup::token(release, second),
+        ..old.clone()
+    };
+    setup::tokens(release, "okta", "", &[first, second]);
+    let taken = setup::answers(&new, 200).await.is_ok();
+    load.switch(new);
+    tokio::time::sleep(Duration::from_secs(1)).await; // what was on its way with the first
+    setup::tokens(release, "okta", "", &[second]);
+    let refused = setup::answers(&old, 401).await.is_ok();
+    report.check("a second token is taken, and then the first one is not any more", taken && refused);
+}
+
+/// As if the certificate had come to its end: the chart signs another, the kubelet brings it to the pods, and the gateways read it.
+async fn certificate_rotated(release: &Release<'_>, report: &mut Report) {
+    let before = (release.names().await, release.certificates(8).await);
+    let secret = format!("{}-tls", release.name);
+    let ends = ["annotate", "secret", &secret, "-n", release.name, "rolecall.dev/certificate-ends-"];
+    release.node.cluster.kubectl(&ends).expect_ok();
+    release.helm("upgrade", &[]);
+    let begun = Instant::now();
+    let other = || async {
+        let met = release.certificates(8).await;
+        met.len() == 1 && met.is_disjoint(&before.1)
+    };
+    let met = until(Duration::from_secs(180), other).await.is_ok();
+    let same = release.names().await == before.0;
+    let what = format!(
+        "another certificate of the same authority is served {:.0} s after it was signed",
+        begun.elapsed().as_secs_f64()
+    );
+    report.check(&what, met && before.1.len() == 1);
+    report.check("no pod was replaced for it", same);
+}
+
+/// What helm does to all pods, one after another.
+async fn upgraded(release: &Release<'_>, report: &mut Report, what: &str, change: impl FnOnce()) {
+    let (before, begun) = (release.names().await, Instant::now());
+    change();
+    let after = release.names().await;
+    let took = begun.elapsed().as_secs_f64();
+    report.check(
+        &format!("{what} replaces all {} pods ({took:.1} s)", before.len()),
+        before.is_disjoint(&after) && after.len() == before.len(),
+    );
+}
+
+/// The kubelet starts each process again.
+async fn each_pod_killed(release: &Release<'_>, report: &mut Report, part: &str) {
+    let mut back = true;
+    for pod in release.pods(part).await {
+        release.node.signal(&pod, "KILL");
+        // not before the kubelet has seen it
+        let seen = until(Duration::from_secs(20), || async { release.ready(part).await < 2 }).await;
+        back &= seen.is_ok() && release.until_ready(part, 2).await.is_ok();
+    }
+    report.check(&format!("each process of the {part} is killed, and started again"), back);
 }
 
 /// `kubectl delete pod`, one after another, as a drain would.
@@ -94,7 +180,7 @@ fn delete(release: &Release<'_>, pod: &str) {
     release
         .node
         .cluster
-        .kubectl(&["delete", "pod", "-n", NAME, pod, "--wait=false"])
+        .kubectl(&["delete", "pod", "-n", release.name, pod, "--wait=false"])
         .expect_ok();
 }
 

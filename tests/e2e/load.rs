@@ -2,11 +2,12 @@
 //! providers do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, interval, sleep};
 
@@ -18,9 +19,14 @@ const LANES: u64 = 16;
 /// So long one thing is sent again before the run fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What is going on.
+pub type Phase = Arc<Mutex<&'static str>>;
+
 /// A running load.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    provider: watch::Sender<Provider>,
+    phase: Phase,
     lanes: JoinSet<Promised>,
 }
 
@@ -30,23 +36,19 @@ pub struct Promised {
     pub users: Vec<User>,
     /// How long each acknowledged request took, with what was sent before it in vain.
     pub times: Vec<Duration>,
-    /// Answers and errors after which it was sent again.
-    pub failures: BTreeMap<String, usize>,
+    /// Answers and errors after which it was sent again, by what was going on.
+    pub failures: BTreeMap<(&'static str, String), usize>,
 }
 
 /// One user, and when the provider asked and was answered.
 pub struct User {
-    pub number: u64,
+    /// The name by which the API server knows the user.
+    pub name: String,
     pub id: String,
     /// When the provider first asked for the membership.
     pub asked: Instant,
     /// When the provider first asked for the end of the access, and when that was acknowledged.
     pub revoked: Option<(Instant, Instant)>,
-}
-
-/// The name by which the API server knows a user.
-pub fn username(number: u64) -> String {
-    format!("oidc:user-{number}@corp.example")
 }
 
 impl Promised {
@@ -58,12 +60,15 @@ impl Promised {
 
 impl Load {
     /// Begins: each user is created and becomes a member, and every other one is disabled again.
-    pub fn begin(provider: &Provider, team: &Team, rate: u64) -> Self {
+    pub fn begin(provider: &Provider, team: &Team, rate: u64, phase: &Phase) -> Self {
+        let (sender, receiver) = watch::channel(provider.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let mut lanes = JoinSet::new();
         for number in 0..LANES {
             let lane = Lane {
-                provider: provider.clone(),
+                provider: receiver.clone(),
+                phase: Arc::clone(phase),
+                source: team.source,
                 group: format!("/Groups/{}", team.group),
                 stop: Arc::clone(&stop),
                 pace: interval(Duration::from_micros(1_000_000 * LANES / rate.max(1))),
@@ -71,7 +76,27 @@ impl Load {
             };
             lanes.spawn(lane.run(number));
         }
-        Self { stop, lanes }
+        Self {
+            stop,
+            lanes,
+            provider: sender,
+            phase: Arc::clone(phase),
+        }
+    }
+
+    /// How requests are sent.
+    pub fn provider(&self) -> Provider {
+        self.provider.borrow().clone()
+    }
+
+    /// From now on requests are sent so.
+    pub fn switch(&self, provider: Provider) {
+        self.provider.send_replace(provider);
+    }
+
+    /// Says what is going on from now on.
+    pub fn phase(&self, what: &'static str) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 
     /// Begins nothing new, and waits until all is acknowledged that was begun.
@@ -91,7 +116,9 @@ impl Load {
 
 /// One thing after another. Who was held up catches up: the pace is what a provider's queue would have.
 struct Lane {
-    provider: Provider,
+    provider: watch::Receiver<Provider>,
+    phase: Phase,
+    source: &'static str,
     group: String,
     stop: Arc<AtomicBool>,
     pace: Interval,
@@ -107,7 +134,7 @@ impl Lane {
             self.patch(&group, json!({"op": "add", "path": "members", "value": [{"value": id}]}))
                 .await;
             let mut user = User {
-                number,
+                name: format!("oidc:{}", self.user_name(number)),
                 id,
                 asked,
                 revoked: None,
@@ -124,9 +151,13 @@ impl Lane {
         self.promised
     }
 
+    fn user_name(&self, number: u64) -> String {
+        format!("{}-{number}@corp.example", self.source)
+    }
+
     /// Creates a user. Where an attempt was carried out that nobody acknowledged, it is there.
     async fn create(&mut self, number: u64) -> String {
-        let name = username(number).trim_start_matches("oidc:").to_owned();
+        let name = self.user_name(number);
         let body = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name, "active": true});
         let answer = self.send("POST", "/Users", Some(&body)).await;
         if answer.get("id").is_some() {
@@ -146,7 +177,8 @@ impl Lane {
         self.pace.tick().await;
         let begun = Instant::now();
         loop {
-            let why = match self.provider.try_send(method, path, body).await {
+            let provider = self.provider.borrow().clone();
+            let why = match provider.try_send(method, path, body).await {
                 Ok((200..=299 | 409, answer)) => {
                     self.promised.times.push(begun.elapsed());
                     return answer;
@@ -160,7 +192,8 @@ impl Lane {
                 begun.elapsed() < PATIENCE,
                 "{method} {path} is not acknowledged after {PATIENCE:?}: {why}"
             );
-            *self.promised.failures.entry(why).or_default() += 1;
+            let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+            *self.promised.failures.entry((phase, why)).or_default() += 1;
             sleep(Duration::from_millis(200)).await;
         }
     }

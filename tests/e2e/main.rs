@@ -10,10 +10,12 @@ mod faults;
 mod install;
 mod load;
 mod node;
+mod overload;
 #[path = "../it/provider.rs"]
 mod provider;
 mod release;
 mod report;
+mod second;
 mod setup;
 #[path = "../it/system.rs"]
 mod system;
@@ -21,15 +23,21 @@ mod watcher;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::FutureExt;
 
-use crate::load::Load;
+use crate::load::{Load, Phase};
 use crate::node::Node;
 use crate::release::Release;
 use crate::report::Report;
+use crate::second::Second;
+use crate::setup::Team;
 use crate::watcher::Watcher;
+
+/// After that nothing of the start is going on any more.
+const IDLE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,21 +57,51 @@ async fn main() -> ExitCode {
 async fn run(node: &Node, report: &mut Report, lasts: Duration, rate: u64) {
     let image = cluster::root().join("target/image/rolecall.tar");
     report.step("loads the image", async { node.import(&image) }).await;
-    let release = report.step("helm install --wait", Release::install(node, &[])).await;
+    report.size(&image, &node.unpacked());
+    let release = report.step("helm install --wait", Release::install(node, "rolecall", &[])).await;
+    report.starts(&release.starts().await);
     setup::is_as_promised(&release, report).await;
 
-    let provider = setup::source(&release).await;
-    let team = setup::team(&release, &provider);
-    let team = report.step("a mapping grants, and a provider revokes", team).await;
-    let watcher = Watcher::begin(&release, &team);
-    let load = Load::begin(&provider, &team, rate);
-    faults::all(&release, report, lasts).await;
-    let promised = load.end().await;
-    setup::settled(&release, report, &provider, &team, &promised).await;
-    report.load(&promised);
+    let (okta, entra) = (
+        setup::source(&release, "okta", "").await,
+        setup::source(&release, "entra", "").await,
+    );
+    let team = |source, namespace, role, verb| Team {
+        source,
+        group: String::new(),
+        namespace,
+        role,
+        verb,
+    };
+    let payments = setup::team(&release, &okta, "", team("okta", "payments", "edit", "create"));
+    let payments = report.step("a mapping grants, and a provider revokes", payments).await;
+    let ledger = setup::team(&release, &entra, "", team("entra", "ledger", "view", "list"));
+    let ledger = report.step("so does another, with another source", ledger).await;
+    let second = report.step("a second installation beside it", Second::install(node)).await;
+    tokio::time::sleep(IDLE).await;
+    report.usage("idle", &node.usage());
+    let untouched = second.objects().await;
+
+    let watcher = Watcher::begin(&release, &[&payments, &ledger]);
+    let phase = Phase::new(Mutex::new("nothing happens"));
+    let load = Load::begin(&okta, &payments, rate.div_ceil(2), &phase);
+    let other = Load::begin(&entra, &ledger, rate.div_ceil(2), &phase);
+    faults::all(&release, report, &load, lasts).await;
+    let okta = load.provider();
+    let (promised, also) = tokio::join!(load.end(), other.end());
+    for part in ["gateway", "controller"] {
+        let ready = release.until_ready(part, 2).await.is_ok();
+        report.check(&format!("2 pods of the {part} are ready at the end"), ready);
+    }
+    setup::settled(&release, report, &okta, &payments, &promised).await;
+    setup::settled(&release, report, &entra, &ledger, &also).await;
+    report.load("okta", &promised);
+    report.load("entra", &also);
     let (granted, removed) = watcher.counts();
     let what = format!("the watcher saw {granted} people get access, and {removed} lose it");
-    report.check(&what, granted - removed == promised.members().count() && removed > 0);
-    report.list("decisions that the directory does not justify", &watcher.wrong(&promised));
-    report.usage(&node.usage());
+    let members = promised.members().count() + also.members().count();
+    report.check(&what, granted - removed == members && removed > 0);
+    report.list("decisions that the directory does not justify", &watcher.wrong(&[&promised, &also]));
+    overload::measure(report, &entra, &okta).await;
+    second.ends(report, &untouched).await;
 }

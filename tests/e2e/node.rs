@@ -39,6 +39,16 @@ impl Node {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// How large the image is on the node, as containerd says it.
+    pub fn unpacked(&self) -> String {
+        let output = Command::new("ctr").args(["-n", "k8s.io", "images", "ls"]).output().expect("ctr");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains("rolecall")).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let unit = words.iter().position(|word| ["KiB", "MiB", "GiB"].contains(word));
+        unit.map(|at| words[at.saturating_sub(1)..=at].join(" ")).unwrap_or_default()
+    }
+
     /// The processes of a pod's first container, by its control group.
     pub fn processes(&self, pod: &Pod) -> Vec<String> {
         let status = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()?.first());
@@ -97,7 +107,15 @@ impl Node {
             said(&["get", "pods", "-A", "-o", "wide"]),
             said(&["get", "events", "-A", "--sort-by=.lastTimestamp"]),
             said(&["get", "scimsources,clusterrolemappings", "-o", "wide"]),
-            said(&["logs", "-A", "-l", "app.kubernetes.io/part-of=rolecall", "--prefix", "--tail=30"]),
+            said(&[
+                "logs",
+                "-n",
+                "rolecall",
+                "-l",
+                "app.kubernetes.io/part-of=rolecall",
+                "--prefix",
+                "--tail=30",
+            ]),
         ]
         .join("\n")
     }

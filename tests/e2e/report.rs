@@ -1,5 +1,6 @@
 //! What `make e2e` says: each step with its time, each check, the load and the pods' needs; at the end how many checks hold. Nothing is judged here.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -56,29 +57,59 @@ impl Report {
         }
     }
 
-    /// What the provider saw.
-    pub fn load(&mut self, promised: &Promised) {
+    /// What a provider saw.
+    pub fn load(&mut self, source: &str, promised: &Promised) {
         let mut times: Vec<f64> = promised.times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         times.sort_by(f64::total_cmp);
-        let part = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
         println!(
-            "          {} requests acknowledged, {} failed and were sent again ({}); p50 {:.1} ms, p99 {:.1} ms, longest {:.0} ms",
+            "          {source}: {} requests acknowledged, {} failed and were sent again; p50 {:.1} ms, p99 {:.1} ms, longest {:.0} ms",
             times.len(),
             promised.failures.values().sum::<usize>(),
-            promised
-                .failures
-                .iter()
-                .map(|(why, n)| format!("{n} {why}"))
-                .collect::<Vec<_>>()
-                .join(", "),
-            part(50).unwrap_or_default(),
-            part(99).unwrap_or_default(),
-            part(100).unwrap_or_default(),
+            part(&times, 50),
+            part(&times, 99),
+            part(&times, 100),
+        );
+        for ((phase, why), n) in &promised.failures {
+            println!("            while {phase}: {n} {why}");
+        }
+        let unanswered: Vec<String> = promised
+            .failures
+            .keys()
+            .filter(|(_, why)| why == "without an answer in time")
+            .map(|(phase, _)| (*phase).to_owned())
+            .collect();
+        self.list(&format!("{source}: requests without an answer in 30 s, while"), &unanswered);
+        let unauthorized: Vec<String> = promised
+            .failures
+            .keys()
+            .filter(|(_, why)| why == "401")
+            .map(|(phase, _)| (*phase).to_owned())
+            .collect();
+        self.list(
+            &format!("{source}: requests with a good token that were answered 401, while"),
+            &unauthorized,
         );
     }
 
+    /// How large the image is.
+    pub fn size(&mut self, archive: &Path, unpacked: &str) {
+        let bytes = std::fs::metadata(archive).map(|meta| meta.len()).unwrap_or_default();
+        println!(
+            "          the image: {:.1} MB as an archive, {unpacked} on the node",
+            bytes as f64 / 1e6
+        );
+    }
+
+    /// How long each pod took from its creation until it was ready.
+    pub fn starts(&mut self, pods: &[(String, f64)]) {
+        for (pod, seconds) in pods {
+            println!("          {pod:50} ready {seconds:.0} s after it was created");
+        }
+    }
+
     /// What the pods need.
-    pub fn usage(&mut self, pods: &[Usage]) {
+    pub fn usage(&mut self, when: &str, pods: &[Usage]) {
+        println!("          {when}:");
         for pod in pods {
             println!(
                 "          {:50} {:6.1} millicores {:6.1} MiB",
@@ -103,4 +134,10 @@ impl Report {
             false => ExitCode::FAILURE,
         }
     }
+}
+
+/// So many percent of the sorted are not larger.
+pub fn part(sorted: &[f64], percent: usize) -> f64 {
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
 }

@@ -12,13 +12,17 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;
 
-use crate::load::{Promised, User, username};
+use crate::load::{Promised, User};
 use crate::release::Release;
 use crate::setup::Team;
 
-const OURS: &str = "app.kubernetes.io/managed-by=rolecall";
+/// The bindings of the installation that has no class.
+const OURS: &str = "app.kubernetes.io/managed-by=rolecall,rolecall.dev/class=";
 /// A write that was under way when a revocation was acknowledged may still be carried out; the controller's deadline for one.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
+
+/// Source, namespace and role of a team.
+type Place = (&'static str, &'static str, &'static str);
 
 /// A running watch.
 pub struct Watcher {
@@ -45,17 +49,17 @@ struct Seen {
 
 impl Watcher {
     /// Begins with what is there.
-    pub fn begin(release: &Release<'_>, team: &Team) -> Self {
+    pub fn begin(release: &Release<'_>, teams: &[&Team]) -> Self {
         let api: Api<RoleBinding> = Api::all(release.client.clone());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let into = Arc::clone(&seen);
-        let (namespace, role) = (team.namespace, team.role);
+        let teams: Vec<Place> = teams.iter().map(|team| (team.source, team.namespace, team.role)).collect();
         let task = tokio::spawn(async move {
             let events = watcher(api, Config::default().labels(OURS)).default_backoff();
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
                 let Ok(event) = event else { continue }; // the API server is away; it begins anew
-                into.lock().unwrap_or_else(PoisonError::into_inner).take(event, namespace, role);
+                into.lock().unwrap_or_else(PoisonError::into_inner).take(event, &teams);
             }
         });
         Self {
@@ -72,9 +76,13 @@ impl Watcher {
     }
 
     /// What no request of the provider justifies.
-    pub fn wrong(&self, promised: &Promised) -> Vec<String> {
+    pub fn wrong(&self, promised: &[&Promised]) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let users: BTreeMap<String, &User> = promised.users.iter().map(|user| (username(user.number), user)).collect();
+        let users: BTreeMap<String, &User> = promised
+            .iter()
+            .flat_map(|one| &one.users)
+            .map(|user| (user.name.clone(), user))
+            .collect();
         let judged = seen.changes.iter().filter_map(|change| {
             let who = &change.who;
             let Some(user) = users.get(who) else {
@@ -101,11 +109,11 @@ impl Drop for Watcher {
 }
 
 impl Seen {
-    fn take(&mut self, event: Event<RoleBinding>, namespace: &str, role: &str) {
+    fn take(&mut self, event: Event<RoleBinding>, teams: &[Place]) {
         match event {
             Event::Init => self.anew.clear(),
             Event::InitApply(binding) => {
-                let subjects = self.judge(&binding, namespace, role);
+                let subjects = self.judge(&binding, teams);
                 self.anew.insert(key(&binding), subjects);
             }
             Event::InitDone => {
@@ -114,7 +122,7 @@ impl Seen {
             }
             Event::Apply(binding) => {
                 let mut now = self.bindings.clone();
-                now.insert(key(&binding), self.judge(&binding, namespace, role));
+                now.insert(key(&binding), self.judge(&binding, teams));
                 self.become_now(now, false);
             }
             Event::Delete(binding) => {
@@ -125,11 +133,18 @@ impl Seen {
         }
     }
 
-    /// The subjects; what is wrong with the binding itself is noted.
-    fn judge(&mut self, binding: &RoleBinding, namespace: &str, role: &str) -> BTreeSet<String> {
-        if binding.namespace().as_deref() != Some(namespace) || binding.role_ref.name != role {
+    /// The subjects; what is wrong with the binding itself is noted: a place or a role that is nobody's, or people of another source.
+    fn judge(&mut self, binding: &RoleBinding, teams: &[Place]) -> BTreeSet<String> {
+        let namespace = binding.namespace().unwrap_or_default();
+        let team = teams
+            .iter()
+            .find(|(_, place, role)| *place == namespace && *role == binding.role_ref.name);
+        let own = team.map(|(source, ..)| format!("oidc:{source}-"));
+        if own.is_none() {
             self.odd.push(format!("{} grants {}", key(binding), binding.role_ref.name));
         }
+        let other = names(binding).find(|name| own.as_ref().is_some_and(|own| !name.starts_with(own)));
+        self.odd.extend(other.map(|name| format!("{} names {name}", key(binding))));
         names(binding).collect()
     }
 
