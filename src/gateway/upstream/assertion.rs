@@ -5,7 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use jiff::Timestamp;
 use ring::digest;
 use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ const LASTS: i64 = 300;
 /// A private key, with what tells a server which one it is.
 pub(super) struct Signer {
     key: RsaKeyPair,
+    padding: &'static dyn RsaEncoding,
     header: Value,
 }
 
@@ -40,14 +41,20 @@ impl Signer {
         if let Some(id) = id {
             header["kid"] = json!(id);
         }
-        Ok(Self { key, header })
+        Ok(Self {
+            key,
+            padding: &RSA_PKCS1_SHA256,
+            header,
+        })
     }
 
-    /// The same, known by its certificate's SHA-256 (RFC 7515 §4.1.8).
+    /// The same, known by its certificate's SHA-256 (RFC 7515 §4.1.8), and with the padding that Entra's documentation wants beside it.
     pub(super) fn with_certificate(pem: &[u8], certificate: &[u8]) -> Result<Self, Failure> {
         let bad = |_| Failure::new("BadCredential", "the certificate is no PEM");
         let certificate = CertificateDer::from_pem_slice(certificate).map_err(bad)?;
         let mut signer = Self::new(pem, None)?;
+        signer.padding = &RSA_PSS_SHA256;
+        signer.header["alg"] = json!("PS256");
         signer.header["x5t#S256"] = json!(BASE64.encode(digest::digest(&digest::SHA256, &certificate)));
         Ok(signer)
     }
@@ -57,6 +64,7 @@ impl Signer {
         let now = Timestamp::now().as_second();
         for (name, value) in [
             ("iat", json!(now)),
+            ("nbf", json!(now)),
             ("exp", json!(now + LASTS)),
             ("jti", json!(uuid::Uuid::new_v4().to_string())),
         ] {
@@ -66,7 +74,7 @@ impl Signer {
         let mut signature = vec![0; self.key.public().modulus_len()];
         let signed = self
             .key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature);
+            .sign(self.padding, &SystemRandom::new(), message.as_bytes(), &mut signature);
         signed.map_err(|_| Failure::new("BadCredential", "the private key does not sign"))?;
         Ok(format!("{message}.{}", BASE64.encode(signature)))
     }

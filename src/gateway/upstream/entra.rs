@@ -1,6 +1,6 @@
 //! Asks Microsoft Entra ID, by Microsoft Graph's delta queries. What becomes of the answers is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -167,25 +167,30 @@ impl Entra {
         }
     }
 
-    /// The groups and their members; where the next delta begins.
-    async fn groups(&self, since: Option<&str>, pages: &Pages) -> Result<String, Failure> {
+    /// The groups and their members, as pages; where the next delta begins.
+    async fn groups(&self, since: Option<&str>) -> Result<(Vec<Page>, String), Failure> {
         let mut url = self.first(since, "/v1.0/groups/delta", &format!("{GROUP},members"))?;
         // of a first delta the members of one group may come in several pages, and are whole at its end only
-        let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut pages = Vec::new();
         loop {
             let (list, next) = self.delta(&url).await?;
             let (mut groups, mut changed) = (Vec::new(), Vec::new());
             for object in list {
                 let key = id(&object)?;
                 if object.get("@removed").is_some() {
-                    pages.send(Page::Gone(Kind::Group, key)).await?;
+                    lists.remove(&key);
+                    pages.push(Page::Gone(Kind::Group, key));
                     continue;
                 }
                 let (add, remove) = members(&object)?;
                 match since {
                     None => {
+                        // the same group again may say that somebody left in the meantime: the next delta does not say it again
                         let again = lists.contains_key(&key);
-                        lists.entry(key.clone()).or_default().extend(add);
+                        let keys = lists.entry(key.clone()).or_default();
+                        keys.extend(add);
+                        keys.retain(|one| !remove.contains(one));
                         if !again {
                             groups.push(group(key, &object));
                         }
@@ -197,31 +202,37 @@ impl Entra {
                         groups.push(group(key.clone(), &object));
                         changed.push(Members {
                             group: key,
-                            said: Said::Changed { add, remove },
+                            said: Said::Changed {
+                                add: add.into_iter().collect(),
+                                remove: remove.into_iter().collect(),
+                            },
                         });
                     }
                 }
             }
-            pages.send(Page::Groups(groups)).await?;
+            pages.push(Page::Groups(groups));
             if !changed.is_empty() {
-                pages.send(Page::Members(changed)).await?;
+                pages.push(Page::Members(changed));
             }
             match next {
                 Ok(next) => url = next,
                 Err(delta) => {
                     let mut whole = lists.into_iter().map(|(group, keys)| Members {
                         group,
-                        said: Said::Whole { keys, proven: false },
+                        said: Said::Whole {
+                            keys: keys.into_iter().collect(),
+                            proven: false,
+                        },
                     });
                     loop {
                         let part: Vec<Members> = whole.by_ref().take(LISTS).collect();
                         if part.is_empty() {
                             break;
                         }
-                        pages.send(Page::Members(part)).await?;
+                        pages.push(Page::Members(part));
                     }
-                    pages.send(Page::GroupsEnd(Proof::Ended)).await?;
-                    return Ok(delta);
+                    pages.push(Page::GroupsEnd(Proof::Ended));
+                    return Ok((pages, delta));
                 }
             }
         }
@@ -268,8 +279,13 @@ impl Entra {
 impl Upstream for Entra {
     async fn fetch(&self, since: Option<&str>, pages: &Pages) -> Result<Option<String>, Failure> {
         let since: Option<Since> = since.and_then(|text| serde_json::from_str(text).ok());
+        // groups are asked for first, and handed over last: whoever came and was put into a group in between is known when the group is read; the other way round that
+        // membership would be lost, as no later delta says it again
+        let (held, groups) = self.groups(since.as_ref().map(|since| &*since.groups)).await?;
         let users = self.users(since.as_ref().map(|since| &*since.users), pages).await?;
-        let groups = self.groups(since.as_ref().map(|since| &*since.groups), pages).await?;
+        for page in held {
+            pages.send(page).await?;
+        }
         Ok(serde_json::to_string(&Since { users, groups }).ok())
     }
 }
@@ -279,14 +295,20 @@ fn group(key: String, group: &Value) -> Entry {
     Entry { key, body }
 }
 
-/// Who came and who went, of people and groups: devices and applications are nobody here.
-fn members(object: &Value) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let (mut add, mut remove) = (Vec::new(), Vec::new());
+/// Who came and who went, of people and groups: devices and applications are nobody here. Of what is said twice the last word counts.
+fn members(object: &Value) -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
+    let (mut add, mut remove) = (BTreeSet::new(), BTreeSet::new());
     for member in object["members@delta"].as_array().into_iter().flatten() {
-        let kind = member["@odata.type"].as_str().unwrap_or("#microsoft.graph.user");
+        let (key, kind) = (id(member)?, member["@odata.type"].as_str().unwrap_or("#microsoft.graph.user"));
         match (kind, member.get("@removed")) {
-            (_, Some(_)) => remove.push(id(member)?),
-            ("#microsoft.graph.user" | "#microsoft.graph.group", None) => add.push(id(member)?),
+            (_, Some(_)) => {
+                add.remove(&key);
+                remove.insert(key);
+            }
+            ("#microsoft.graph.user" | "#microsoft.graph.group", None) => {
+                remove.remove(&key);
+                add.insert(key);
+            }
             _ => {}
         }
     }

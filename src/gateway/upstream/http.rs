@@ -188,7 +188,7 @@ impl Http {
         let limited = status == 429 || (self.quota)(status, spoken);
         let again = |reason, message: String| {
             let mut failure = Failure::new(reason, message);
-            failure.after = patience(&headers);
+            failure.after = patience(&headers, limited);
             Ok(Attempt::Again(failure))
         };
         match (status, json) {
@@ -233,19 +233,20 @@ fn encode_name(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, KEPT).to_string()
 }
 
-/// How long the directory asks to wait: `Retry-After` (RFC 9110 §10.2.3), or the second at which its quota begins anew (Okta).
-fn patience(headers: &HeaderMap) -> Option<Duration> {
-    asked(headers).map(|wait| wait.min(LONGEST))
+/// How long the directory asks to wait: `Retry-After` (RFC 9110 §10.2.3), or if its quota is used up the second at which that begins anew (Okta, which says it in
+/// every answer).
+fn patience(headers: &HeaderMap, limited: bool) -> Option<Duration> {
+    asked(headers, limited).map(|wait| wait.min(LONGEST))
 }
 
-fn asked(headers: &HeaderMap) -> Option<Duration> {
+fn asked(headers: &HeaderMap, limited: bool) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let until = |time: jiff::Timestamp| Duration::try_from(time.duration_since(jiff::Timestamp::now())).unwrap_or_default();
     if let Some(after) = text(RETRY_AFTER.as_str()) {
         let date = || jiff::fmt::rfc2822::parse(after).ok().map(|time| until(time.timestamp()));
         return after.parse().ok().map(Duration::from_secs).or_else(date);
     }
-    let reset: i64 = text("x-rate-limit-reset")?.parse().ok()?;
+    let reset: i64 = text("x-rate-limit-reset").filter(|_| limited)?.parse().ok()?;
     jiff::Timestamp::from_second(reset)
         .ok()
         .map(|time| until(time) + Duration::from_secs(1))

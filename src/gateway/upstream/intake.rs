@@ -129,14 +129,16 @@ impl Intake {
 
     async fn objects(&mut self, kind: Kind, list: Vec<Entry>) -> Result<(), Failure> {
         let (mut page, mut keys) = (Vec::<Read>::with_capacity(list.len()), HashSet::new());
-        for entry in &list {
+        // the same one twice in a pass: what a list that changes under the reader may have; what was read last is newer
+        let mut again = HashMap::new();
+        for entry in list.iter().rev() {
             let key = entry.key.as_str();
             let hint = self.now.keys.get(key).or(self.before.keys.get(key)).copied();
-            // the same one twice in a pass: what a list that changes under the reader may have
-            let again = self.now.keys.get(key).is_some_and(|n| self.full && self.seen.of(kind).contains(*n));
-            if again || !keys.insert(key) {
+            if !keys.insert(key) {
                 continue;
             }
+            let seen = self.now.keys.get(key).filter(|n| self.full && self.seen.of(kind).contains(**n));
+            again.extend(seen.map(|n| (key, *n)));
             match read(kind, entry, hint, Uuid::new_v4()) {
                 Ok(one) => page.push(one),
                 Err(why) => {
@@ -150,11 +152,19 @@ impl Intake {
                 }
             }
         }
+        // they come first, so that nobody else is taken for one of them
+        page.reverse();
+        let new = |one: &Read| !again.contains_key(&*one.key);
+        page.sort_by_key(new);
+        let count = page.iter().filter(|one| new(one)).count() as u64;
         match kind {
-            Kind::User => self.counts.users += page.len() as u64,
-            Kind::Group => self.counts.groups += page.len() as u64,
+            Kind::User => self.counts.users += count,
+            Kind::Group => self.counts.groups += count,
         }
-        let (asked, seen) = (self.asked.clone(), self.seen.of(kind).clone());
+        let (asked, seen) = (
+            self.asked.clone(),
+            &*self.seen.of(kind) - &again.values().copied().collect::<RoaringBitmap>(),
+        );
         let page = Arc::new(page);
         let judged = page.clone();
         let numbers = self.submit(move |directory| asked.objects(directory, kind, &judged, &seen)).await?;

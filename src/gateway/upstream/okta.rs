@@ -98,12 +98,12 @@ impl Okta {
     }
 
     async fn users(&self, pages: &Pages) -> Result<(), Failure> {
-        // those who left are in no list unless they are asked for; that they are gone is said so
-        let left = match &self.spec.user_search {
-            Some(search) => format!("({search}) and {LEFT}"),
-            None => LEFT.to_owned(),
+        // a search has those who left too; the list of all has not, and they are asked for: that they are gone is said so
+        let searches = match &self.spec.user_search {
+            Some(search) => vec![Some(search.as_str())],
+            None => vec![None, Some(LEFT)],
         };
-        for search in [self.spec.user_search.as_deref(), Some(&*left)] {
+        for search in searches {
             let mut query = vec![("limit", "200")];
             query.extend(search.map(|search| ("search", search)));
             let mut at = Some(self.http.url("/api/v1/users", &query));

@@ -1,6 +1,9 @@
 //! Passes over directories: pages as they are scripted here, into a journal in memory.
 
+mod entra;
 mod fake;
+mod google;
+mod okta;
 mod pages;
 mod random;
 mod service;

@@ -309,3 +309,26 @@ async fn of_a_superseded_pass_nothing_is_written_any_more() {
     assert_eq!(world.end(new).await, None);
     assert_eq!(world.names(Kind::User), set(&["ada"]));
 }
+
+#[tokio::test]
+async fn of_one_who_comes_twice_the_last_word_counts() {
+    let mut world = World::new().await;
+    let left = Entry {
+        key: "u-ada".to_owned(),
+        body: json!({"id": "u-ada", "userName": "ada", "active": false}),
+    };
+    let mut pages = simple(&["ada", "bob"], Proof::Ended);
+    pages.insert(1, Page::Users(vec![left.clone()]));
+    assert_eq!(world.pass(pages).await, None);
+    let active = |world: &World| world.look(|source| source.active().len());
+    assert_eq!((world.names(Kind::User), active(&world)), (set(&["ada", "bob"]), 1), "in two pages");
+    let counts = world.look(|source| source.poll().pass.as_ref().unwrap().counts);
+    assert_eq!((counts.users, counts.groups), (2, 1));
+    let twice = vec![
+        Page::Users(vec![left, user("u-bob", "bob"), user("u-ada", "ada")]),
+        Page::UsersEnd(Proof::Ended),
+        Page::GroupsEnd(Proof::Ended),
+    ];
+    assert_eq!(world.pass(twice).await, None);
+    assert_eq!((world.names(Kind::User), active(&world)), (set(&["ada", "bob"]), 2), "in one page");
+}
