@@ -16,11 +16,15 @@ use crate::system::until;
 const LEASE: Duration = Duration::from_secs(15 + 4);
 /// Who is asked to end gives the Lease back.
 const HANDED_OVER: Duration = Duration::from_secs(5);
+/// The kubelet looks at what it has mounted about once a minute, and the gateway at its files every 10 s.
+const MOUNTED: Duration = Duration::from_secs(150);
+/// What a pod needs is counted over some time before: so long nothing breaks.
+const COUNTED: Duration = Duration::from_secs(20);
 
 /// All of them, and then nothing until so much time has passed.
 pub async fn all(release: &Release<'_>, report: &mut Report, load: &Load, lasts: Duration) {
     let begun = Instant::now();
-    tokio::time::sleep(lasts / 10).await; // some load before anything breaks
+    tokio::time::sleep(COUNTED.max(lasts / 10)).await;
     report.usage("under load", &release.node.usage());
     load.phase("pods are deleted");
     for part in ["gateway", "controller"] {
@@ -40,11 +44,13 @@ pub async fn all(release: &Release<'_>, report: &mut Report, load: &Load, lasts:
     restarted(release, report, Part::Etcd).await;
     load.phase("a token is rotated");
     token_rotated(release, report, load).await;
-    load.phase("the certificate is rotated");
-    certificate_rotated(release, report).await;
+    load.phase("the certificate is renewed");
+    certificate_renewed(release, report).await;
+    load.phase("another authority signs the certificate");
+    authority_replaced(release, report).await;
     load.phase("helm upgrades");
     upgraded(release, report, "helm upgrade", || {
-        release.helm("upgrade", &["logLevel=\"rolecall=debug,info\""])
+        release.upgrade(&["logLevel=\"rolecall=debug,info\""])
     })
     .await;
     load.phase("helm rolls back");
@@ -62,45 +68,62 @@ async fn token_rotated(release: &Release<'_>, report: &mut Report, load: &Load) 
         ..old.clone()
     };
     setup::tokens(release, "okta", "", &[first, second]);
-    let taken = setup::answers(&new, 200).await.is_ok();
+    let taken = setup::answers(release, &new, 200).await.is_ok();
     load.switch(new);
     tokio::time::sleep(Duration::from_secs(1)).await; // what was on its way with the first
     setup::tokens(release, "okta", "", &[second]);
-    let refused = setup::answers(&old, 401).await.is_ok();
+    let refused = setup::answers(release, &old, 401).await.is_ok();
     report.check("a second token is taken, and then the first one is not any more", taken && refused);
 }
 
 /// As if the certificate had come to its end: the chart signs another, the kubelet brings it to the pods, and the gateways read it.
-async fn certificate_rotated(release: &Release<'_>, report: &mut Report) {
-    let before = (release.names().await, release.certificates(8).await);
+async fn certificate_renewed(release: &Release<'_>, report: &mut Report) {
+    let (pods, before) = (release.pods_and_restarts().await, release.certificates().await);
     let secret = format!("{}-tls", release.name);
     let ends = ["annotate", "secret", &secret, "-n", release.name, "rolecall.dev/certificate-ends-"];
     release.node.cluster.kubectl(&ends).expect_ok();
-    release.helm("upgrade", &[]);
+    release.upgrade(&[]);
     let begun = Instant::now();
     let other = || async {
-        let met = release.certificates(8).await;
-        met.len() == 1 && met.is_disjoint(&before.1)
+        let met = release.certificates().await;
+        met.len() == 1 && met.is_disjoint(&before)
     };
-    let met = until(Duration::from_secs(180), other).await.is_ok();
-    let same = release.names().await == before.0;
+    let met = until(MOUNTED, other).await.is_ok();
     let what = format!(
         "another certificate of the same authority is served {:.0} s after it was signed",
         begun.elapsed().as_secs_f64()
     );
-    report.check(&what, met && before.1.len() == 1);
-    report.check("no pod was replaced for it", same);
+    report.check(&what, met && before.len() == 1);
+    let same = release.pods_and_restarts().await == pods;
+    report.check("no pod was replaced or started again for it", same);
+}
+
+/// The certificate comes from somewhere else from now on. Who trusts the old authority alone is left behind; the load trusts both.
+async fn authority_replaced(release: &Release<'_>, report: &mut Report) {
+    let pods = release.pods_and_restarts().await;
+    release.replace_certificate().await;
+    let begun = Instant::now();
+    let other = release.other.certificate();
+    let replaced = || async { release.handshakes(&other, true).await && release.handshakes(&release.chart, false).await };
+    let met = until(MOUNTED, replaced).await.is_ok();
+    let what = format!(
+        "a certificate of another authority is served, and none of the old one, {:.0} s after it was put there",
+        begun.elapsed().as_secs_f64()
+    );
+    report.check(&what, met);
+    let same = release.pods_and_restarts().await == pods;
+    report.check("no pod was replaced or started again for that either", same);
 }
 
 /// What helm does to all pods, one after another.
 async fn upgraded(release: &Release<'_>, report: &mut Report, what: &str, change: impl FnOnce()) {
-    let (before, begun) = (release.names().await, Instant::now());
+    let (before, begun) = (release.pods_and_restarts().await, Instant::now());
     change();
-    let after = release.names().await;
+    let after = release.pods_and_restarts().await;
     let took = begun.elapsed().as_secs_f64();
     report.check(
         &format!("{what} replaces all {} pods ({took:.1} s)", before.len()),
-        before.is_disjoint(&after) && after.len() == before.len(),
+        after.len() == before.len() && !before.keys().any(|pod| after.contains_key(pod)),
     );
 }
 

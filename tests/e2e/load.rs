@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, interval, sleep};
 
 use crate::provider::{Provider, id};
-use crate::setup::Team;
+use crate::setup::{Team, user_name, username};
 
 /// So many things are under way at once.
 const LANES: u64 = 16;
@@ -134,7 +134,7 @@ impl Lane {
             self.patch(&group, json!({"op": "add", "path": "members", "value": [{"value": id}]}))
                 .await;
             let mut user = User {
-                name: format!("oidc:{}", self.user_name(number)),
+                name: username(self.source, &person(number)),
                 id,
                 asked,
                 revoked: None,
@@ -151,13 +151,9 @@ impl Lane {
         self.promised
     }
 
-    fn user_name(&self, number: u64) -> String {
-        format!("{}-{number}@corp.example", self.source)
-    }
-
     /// Creates a user. Where an attempt was carried out that nobody acknowledged, it is there.
     async fn create(&mut self, number: u64) -> String {
-        let name = self.user_name(number);
+        let name = user_name(&person(number));
         let body = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name, "active": true});
         let answer = self.send("POST", "/Users", Some(&body)).await;
         if answer.get("id").is_some() {
@@ -197,4 +193,9 @@ impl Lane {
             sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+/// The same people for each source: only the prefix of the username tells them apart.
+fn person(number: u64) -> String {
+    format!("person-{number}")
 }

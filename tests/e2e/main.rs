@@ -3,6 +3,7 @@
 //!
 //! `LOAD=300` is for how many seconds the provider pushes, `RATE=50` how many requests a second.
 
+mod authority;
 #[path = "../it/cluster.rs"]
 mod cluster;
 mod faults;
@@ -38,6 +39,8 @@ use crate::watcher::Watcher;
 
 /// After that nothing of the start is going on any more.
 const IDLE: Duration = Duration::from_secs(30);
+/// Each source has a prefix of its own for its people.
+const VALUES: &[&str] = &["accessPolicy.usernamePrefixes=[\"okta:\",\"entra:\"]"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -58,7 +61,7 @@ async fn run(node: &Node, report: &mut Report, lasts: Duration, rate: u64) {
     let image = cluster::root().join("target/image/rolecall.tar");
     report.step("loads the image", async { node.import(&image) }).await;
     report.size(&image, &node.unpacked());
-    let release = report.step("helm install --wait", Release::install(node, "rolecall", &[])).await;
+    let release = report.step("helm install --wait", Release::install(node, "rolecall", VALUES)).await;
     report.starts(&release.starts().await);
     setup::is_as_promised(&release, report).await;
 
@@ -102,6 +105,9 @@ async fn run(node: &Node, report: &mut Report, lasts: Duration, rate: u64) {
     let members = promised.members().count() + also.members().count();
     report.check(&what, granted - removed == members && removed > 0);
     report.list("decisions that the directory does not justify", &watcher.wrong(&[&promised, &also]));
+    second.is_as_before(report, &untouched).await;
     overload::measure(report, &entra, &okta).await;
-    second.ends(report, &untouched).await;
+    second.ends(report, &release, &["okta", "entra"]).await;
+    let follows = payments.follows(&release, &okta, "eve").await && ledger.follows(&release, &entra, "eve").await;
+    report.check("the one that is left still grants and revokes", follows);
 }

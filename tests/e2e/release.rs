@@ -1,19 +1,26 @@
 //! The chart as an admin installs it, and its pods: who leads, and the way to the gateway through the Service. No check lives here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
-use kube::api::ListParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use reqwest::Certificate;
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::cluster::root;
 use crate::node::Node;
 use crate::provider::Provider;
 use crate::system::until;
+
+/// The Service leads each new connection to any of two pods: so many of them reach both, but for once in a hundred times.
+pub const CONNECTIONS: usize = 8;
 
 /// One installation.
 pub struct Release<'a> {
@@ -21,29 +28,38 @@ pub struct Release<'a> {
     pub client: Client,
     /// Release and namespace.
     pub name: &'static str,
+    /// What was set when it was installed: an upgrade that sets something else would forget it.
+    values: &'static [&'static str],
+    /// Where the gateway's Service is.
+    address: SocketAddr,
+    /// The authority that the chart made.
+    pub chart: Certificate,
+    /// Another one, which clients trust from the beginning too: whoever moves to it tells them first.
+    pub other: Authority,
 }
 
 impl<'a> Release<'a> {
     /// Installs it into a namespace that enforces Pod Security `restricted`, and waits as helm does. Values are as `--set-json` takes them.
-    pub async fn install(node: &'a Node, name: &'static str, values: &[&str]) -> Release<'a> {
+    pub async fn install(node: &'a Node, name: &'static str, values: &'static [&'static str]) -> Release<'a> {
         let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": restricted}});
         node.cluster.apply(&namespace.to_string(), &[]).expect_ok();
-        let release = Self {
-            client: node.cluster.admin().await,
+        helm(node, "install", name, values);
+        let client = node.cluster.admin().await;
+        Self {
             node,
             name,
-        };
-        release.helm("install", values);
-        release
+            values,
+            address: address(&client, name).await,
+            chart: authority(&client, name).await,
+            other: Authority::generate(),
+            client,
+        }
     }
 
-    /// `install` or `upgrade`, until helm says that all is ready.
-    pub fn helm(&self, verb: &str, values: &[&str]) {
-        let chart = root().join("charts/rolecall").to_string_lossy().into_owned();
-        let mut args = vec![verb, self.name, &chart, "-n", self.name, "--wait", "--timeout", "3m"];
-        args.extend(values.iter().flat_map(|value| ["--set-json", *value]));
-        self.node.cluster.helm(&args).expect_ok();
+    /// `helm upgrade` with these values more, until helm says that all is ready.
+    pub fn upgrade(&self, values: &[&str]) {
+        helm(self.node, "upgrade", self.name, &[self.values, values].concat());
     }
 
     /// `helm rollback`, to the revision before.
@@ -52,13 +68,17 @@ impl<'a> Release<'a> {
         self.node.cluster.helm(&args).expect_ok();
     }
 
-    /// The names of all its pods.
-    pub async fn names(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
+    /// The uid of each of its pods, and how often the kubelet started again what runs in it.
+    pub async fn pods_and_restarts(&self) -> BTreeMap<String, i32> {
+        let mut all = BTreeMap::new();
         for part in ["gateway", "controller"] {
-            names.extend(self.pods(part).await.iter().map(ResourceExt::name_any));
+            for pod in self.pods(part).await {
+                let status = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()?.first());
+                let restarts = status.map_or(0, |status| status.restart_count);
+                all.insert(pod.uid().unwrap_or_default(), restarts);
+            }
         }
-        names
+        all
     }
 
     /// The pods of one part (`gateway`, `controller`) that are not about to end; none while the API server is away.
@@ -119,18 +139,15 @@ impl<'a> Release<'a> {
             .unwrap_or_else(|| panic!("{holder:?} is no pod of the controller"))
     }
 
-    /// A client that reaches the gateway through its Service, and trusts the chart's certificate only.
-    pub async fn http(&self) -> reqwest::Client {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), self.name);
-        let service = services.get(&format!("{}-gateway", self.name)).await.expect("the Service");
-        let address = service.spec.and_then(|s| s.cluster_ip).unwrap_or_default();
-        let address: IpAddr = address.parse().expect("an address");
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), self.name);
-        let secret = secrets.get(&format!("{}-tls", self.name)).await.expect("the certificate's Secret");
-        let authority = secret.data.and_then(|mut data| data.remove("ca.crt")).expect("ca.crt");
+    /// A client that reaches the gateway through its Service, over connections of its own, and trusts both authorities and no others.
+    pub fn http(&self) -> reqwest::Client {
+        self.trusting([self.chart.clone(), self.other.certificate()])
+    }
+
+    fn trusting(&self, authorities: impl IntoIterator<Item = Certificate>) -> reqwest::Client {
         reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(&authority.0).expect("a certificate")])
-            .resolve(&self.host(), SocketAddr::new(address, 443))
+            .tls_certs_only(authorities)
+            .resolve(&self.host(), self.address)
             .tls_info(true)
             // as long as providers wait; the gateway says 503 before
             .timeout(Duration::from_secs(30))
@@ -139,9 +156,9 @@ impl<'a> Release<'a> {
     }
 
     /// The identity provider of a source.
-    pub async fn provider(&self, source: &str, token: &str) -> Provider {
+    pub fn provider(&self, source: &str, token: &str) -> Provider {
         Provider {
-            http: self.http().await,
+            http: self.http(),
             base: format!("https://{}/scim/v2/{source}", self.host()),
             token: token.to_owned(),
         }
@@ -151,11 +168,11 @@ impl<'a> Release<'a> {
         format!("{0}-gateway.{0}.svc", self.name)
     }
 
-    /// The certificates that new connections to the Service meet, of so many.
-    pub async fn certificates(&self, connections: usize) -> BTreeSet<Vec<u8>> {
+    /// The certificates that new connections to the Service meet.
+    pub async fn certificates(&self) -> BTreeSet<Vec<u8>> {
         let mut met = BTreeSet::new();
-        for _ in 0..connections {
-            let answer = self.http().await.get(format!("https://{}/", self.host())).send().await;
+        for _ in 0..CONNECTIONS {
+            let answer = self.http().get(format!("https://{}/", self.host())).send().await;
             let info = answer
                 .ok()
                 .and_then(|answer| answer.extensions().get::<reqwest::tls::TlsInfo>().cloned());
@@ -163,4 +180,71 @@ impl<'a> Release<'a> {
         }
         met
     }
+
+    /// Whether new clients that trust this authority alone all reach the gateway (`true`), or all do not. Each shakes hands from the start: an older
+    /// client could resume what was agreed with the certificate before.
+    pub async fn handshakes(&self, authority: &Certificate, wanted: bool) -> bool {
+        for _ in 0..CONNECTIONS {
+            let http = self.trusting([authority.clone()]);
+            let answer = http.get(format!("https://{}/", self.host())).send().await;
+            if answer.is_ok() != wanted {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Puts a certificate of the other authority into the gateway's Secret. In helm's name: its next upgrade would stop at a field that somebody else has set.
+    pub async fn replace_certificate(&self) {
+        let host = self.host();
+        let short = host.trim_end_matches(".svc").to_owned();
+        let names = [format!("{host}.cluster.local"), short, format!("{}-gateway", self.name), host];
+        let (certificate, key) = self.other.sign(&names);
+        let files = [("tls.crt", certificate), ("tls.key", key), ("ca.crt", self.other.pem.clone())];
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), self.name);
+        let name = format!("{}-tls", self.name);
+        let old = secrets.get(&name).await.expect("the certificate's Secret");
+        let new = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: old.metadata.labels,
+                annotations: old.metadata.annotations,
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from(
+                files.map(|(file, text)| (file.to_owned(), ByteString(text.into_bytes()))),
+            )),
+            type_: old.type_,
+            ..Secret::default()
+        };
+        secrets
+            .patch(&name, &PatchParams::apply("helm").force(), &Patch::Apply(&new))
+            .await
+            .expect("another certificate in the Secret");
+    }
+}
+
+/// `install` or `upgrade`.
+fn helm(node: &Node, verb: &str, name: &str, values: &[&str]) {
+    let chart = root().join("charts/rolecall").to_string_lossy().into_owned();
+    let mut args = vec![verb, name, &chart, "-n", name, "--wait", "--timeout", "3m"];
+    args.extend(values.iter().flat_map(|value| ["--set-json", *value]));
+    node.cluster.helm(&args).expect_ok();
+}
+
+/// Where the gateway's Service is.
+async fn address(client: &Client, name: &str) -> SocketAddr {
+    let services: Api<Service> = Api::namespaced(client.clone(), name);
+    let service = services.get(&format!("{name}-gateway")).await.expect("the Service");
+    let address = service.spec.and_then(|s| s.cluster_ip).unwrap_or_default();
+    let address: IpAddr = address.parse().expect("an address");
+    SocketAddr::new(address, 443)
+}
+
+/// The chart's authority, from where its notes tell an admin to take it.
+async fn authority(client: &Client, name: &str) -> Certificate {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), name);
+    let secret = secrets.get(&format!("{name}-tls")).await.expect("the certificate's Secret");
+    let pem = secret.data.and_then(|mut data| data.remove("ca.crt")).expect("ca.crt");
+    Certificate::from_pem(&pem.0).expect("a certificate")
 }

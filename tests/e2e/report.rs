@@ -49,6 +49,14 @@ impl Report {
         }
     }
 
+    /// A goal that is not met yet is said, with the reason, and does not fail the run; one that is met is a check.
+    pub fn goal(&mut self, what: &str, met: bool, why: &str) {
+        match met {
+            true => self.check(what, true),
+            false => println!("{:6.1}  waived  {what}: {why}", self.begun.elapsed().as_secs_f64()),
+        }
+    }
+
     /// Something of which there may be none; the first few are shown.
     pub fn list(&mut self, what: &str, found: &[String]) {
         self.check(&format!("{what}: {}", found.len()), found.is_empty());

@@ -12,23 +12,33 @@ use crate::node::Node;
 use crate::provider::Provider;
 use crate::release::Release;
 use crate::report::Report;
-use crate::setup::{self, Team};
-use crate::system::{may, until};
+use crate::setup::{self, Team, user_name};
+use crate::watcher::key;
 
 const CLASS: &str = "b";
+/// Without the CRDs, which are there; one pod of each part, for the machine's sake.
+const VALUES: &[&str] = &[
+    "class=\"b\"",
+    "crds.enabled=false",
+    "gateway.replicas=1",
+    "controller.replicas=1",
+    "accessPolicy.usernamePrefixes=[\"workday:\"]",
+];
+/// What would go with it is gone by then.
+const GONE: Duration = Duration::from_secs(5);
 
-/// It, its provider, its team, and somebody who is in it.
+/// It, its provider, its team, and the id of grace, who is in it.
 pub struct Second<'a> {
     release: Release<'a>,
     provider: Provider,
     team: Team,
+    grace: String,
 }
 
 impl<'a> Second<'a> {
-    /// Installs it without the CRDs, which are there; one pod of each part, for the machine's sake. It grants and revokes, and then grants somebody.
+    /// Installs it. It grants and revokes, and then grants grace.
     pub async fn install(node: &'a Node) -> Second<'a> {
-        let values = ["class=\"b\"", "crds.enabled=false", "gateway.replicas=1", "controller.replicas=1"];
-        let release = Release::install(node, "rolecall-b", &values).await;
+        let release = Release::install(node, "rolecall-b", VALUES).await;
         let provider = setup::source(&release, "workday", CLASS).await;
         let team = Team {
             source: "workday",
@@ -38,56 +48,87 @@ impl<'a> Second<'a> {
             verb: "list",
         };
         let team = setup::team(&release, &provider, CLASS, team).await;
-        let grace = provider.user("workday-grace@corp.example").await;
+        let grace = provider.user(&user_name("grace")).await;
         provider.add(&team.group, &grace).await;
-        Self { release, provider, team }
+        assert!(team.until_allows(&release, "grace", true).await, "grace is not granted access");
+        Self {
+            release,
+            provider,
+            team,
+            grace,
+        }
     }
 
-    /// Its objects, with their versions, and its source's status: what the other must not touch.
+    /// What is its own.
     pub async fn objects(&self) -> BTreeMap<String, String> {
-        let api: Api<RoleBinding> = Api::all(self.release.client.clone());
-        let list = api
-            .list(&ListParams::default().labels("rolecall.dev/class=b"))
-            .await
-            .expect("a list");
-        let version = |binding: &RoleBinding| (binding.name_any(), binding.resource_version().unwrap_or_default());
-        let mut all: BTreeMap<String, String> = list.iter().map(version).collect();
-        let source = self
-            .release
-            .node
-            .cluster
-            .kubectl(&["get", "scimsource", "workday", "-o", "json"])
-            .stdout;
-        let source: Value = serde_json::from_str(&source).unwrap_or_default();
-        let conditions = source["status"]["conditions"].as_array().into_iter().flatten();
-        all.extend(conditions.map(|c| (format!("condition {}", c["type"]), c["status"].to_string())));
-        all
+        objects(&self.release, CLASS, &[self.team.source]).await
     }
 
-    /// After all that happened to the other one: nothing of it was touched, and it still works. Then it is uninstalled, and what it granted stays.
-    pub async fn ends(self, report: &mut Report, before: &BTreeMap<String, String>) {
-        report.check(
-            "two installations: the other left what this one made alone",
-            self.objects().await == *before && !before.is_empty(),
-        );
-        let user = "oidc:workday-linus@corp.example";
-        let linus = self.provider.user("workday-linus@corp.example").await;
-        self.provider.add(&self.team.group, &linus).await;
-        let granted = until(Duration::from_secs(30), || self.allowed(user)).await.is_ok();
-        report.check("two installations: this one still grants", granted);
-        self.release
-            .node
-            .cluster
-            .helm(&["uninstall", self.release.name, "-n", self.release.name, "--wait"])
-            .expect_ok();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        report.check(
-            "helm uninstall of it: who had access has it",
-            self.allowed(user).await && self.allowed("oidc:workday-grace@corp.example").await,
-        );
+    /// After all that happened to the other one: nothing of this one was touched.
+    pub async fn is_as_before(&self, report: &mut Report, before: &BTreeMap<String, String>) {
+        let same = self.objects().await == *before && !before.is_empty();
+        report.check("two installations: the other left what this one made alone", same);
     }
 
-    async fn allowed(&self, user: &str) -> bool {
-        may(&self.release.client, user, self.team.verb, self.team.namespace).await
+    /// It starts anew, grants, revokes and is uninstalled, beside everybody whom the `first` one granted access. Nothing of that one is touched, and what
+    /// it granted itself stays.
+    pub async fn ends(self, report: &mut Report, first: &Release<'_>, sources: &[&str]) {
+        let before = objects(first, "", sources).await;
+        self.release.upgrade(&["logLevel=\"rolecall=debug,info\""]); // a start looks at everything that is there
+        let provider = Provider {
+            http: self.release.http(), // an older connection ends with the pod before
+            ..self.provider.clone()
+        };
+        let linus = provider.user(&user_name("linus")).await;
+        provider.add(&self.team.group, &linus).await;
+        let granted = self.team.until_allows(&self.release, "linus", true).await;
+        provider.active(&self.grace, false).await;
+        let revoked = self.team.until_allows(&self.release, "grace", false).await;
+        report.check("two installations: this one still grants and revokes", granted && revoked);
+        report.list("bindings of another class than their place", &self.misplaced().await);
+        let name = self.release.name;
+        let uninstall = ["uninstall", name, "-n", name, "--wait"];
+        self.release.node.cluster.helm(&uninstall).expect_ok();
+        tokio::time::sleep(GONE).await;
+        let (linus, grace) = (
+            self.team.allows(&self.release, "linus").await,
+            self.team.allows(&self.release, "grace").await,
+        );
+        report.check("helm uninstall of it: who had access has it, and nobody else", linus && !grace);
+        let same = objects(first, "", sources).await == before && before.keys().any(|key| key.contains('/'));
+        report.check("two installations: it left what the other one made alone", same);
     }
+
+    /// Bindings of this class in another place than its own, or of another class there.
+    async fn misplaced(&self) -> Vec<String> {
+        let all = bindings(&self.release, "app.kubernetes.io/managed-by=rolecall").await;
+        all.iter()
+            .filter(|binding| {
+                let ours = binding.labels().get("rolecall.dev/class").is_some_and(|class| class == CLASS);
+                ours != (binding.namespace().as_deref() == Some(self.team.namespace))
+            })
+            .map(key)
+            .collect()
+    }
+}
+
+/// What another installation must not touch: the bindings of a class, each with uid and version, and what its sources' conditions say.
+async fn objects(release: &Release<'_>, class: &str, sources: &[&str]) -> BTreeMap<String, String> {
+    let ours = format!("app.kubernetes.io/managed-by=rolecall,rolecall.dev/class={class}");
+    let version = |binding: &RoleBinding| format!("{:?} {:?}", binding.uid(), binding.resource_version());
+    let all = bindings(release, &ours).await;
+    let mut found: BTreeMap<String, String> = all.iter().map(|binding| (key(binding), version(binding))).collect();
+    for source in sources {
+        let object = release.node.cluster.kubectl(&["get", "scimsource", *source, "-o", "json"]);
+        let object: Value = serde_json::from_str(&object.expect_ok()).expect("JSON");
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        found.extend(conditions.map(|c| (format!("{source}: {}", c["type"]), c["status"].to_string())));
+    }
+    found
+}
+
+async fn bindings(release: &Release<'_>, labels: &str) -> Vec<RoleBinding> {
+    let api: Api<RoleBinding> = Api::all(release.client.clone());
+    let list = api.list(&ListParams::default().labels(labels)).await;
+    list.expect("a list").items
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::load::Promised;
 use crate::provider::Provider;
-use crate::release::Release;
+use crate::release::{CONNECTIONS, Release};
 use crate::report::Report;
 use crate::system::{may, until};
 use crate::watcher;
@@ -22,6 +22,38 @@ pub struct Team {
     pub role: &'static str,
     /// What only the role allows.
     pub verb: &'static str,
+}
+
+impl Team {
+    /// Whether somebody of its source may do there what the role allows.
+    pub async fn allows(&self, release: &Release<'_>, person: &str) -> bool {
+        may(&release.client, &username(self.source, person), self.verb, self.namespace).await
+    }
+
+    /// Waits until that is so, or not so.
+    pub async fn until_allows(&self, release: &Release<'_>, person: &str, allowed: bool) -> bool {
+        let so = || async { self.allows(release, person).await == allowed };
+        until(Duration::from_secs(30), so).await.is_ok()
+    }
+
+    /// Somebody new becomes a member, and is disabled; whether access followed both times.
+    pub async fn follows(&self, release: &Release<'_>, provider: &Provider, person: &str) -> bool {
+        let id = provider.user(&user_name(person)).await;
+        provider.add(&self.group, &id).await;
+        let came = self.until_allows(release, person, true).await;
+        provider.active(&id, false).await;
+        came && self.until_allows(release, person, false).await
+    }
+}
+
+/// By what a provider knows a person: people of two sources may have the same.
+pub fn user_name(person: &str) -> String {
+    format!("{person}@corp.example")
+}
+
+/// By what the API server knows a person of a source.
+pub fn username(source: &str, person: &str) -> String {
+    format!("{source}:{}", user_name(person))
 }
 
 /// Two pods of each part, logs and exec; what helm test asks.
@@ -52,8 +84,8 @@ pub async fn is_as_promised(release: &Release<'_>, report: &mut Report) {
 pub async fn source(release: &Release<'_>, name: &str, class: &str) -> Provider {
     let token = token(release, &format!("{name}-token"));
     tokens(release, name, class, &[&format!("{name}-token")]);
-    let provider = release.provider(name, &token).await;
-    answers(&provider, 200).await.expect("the gateway serves the source");
+    let provider = release.provider(name, &token);
+    answers(release, &provider, 200).await.expect("the gateway serves the source");
     provider
 }
 
@@ -71,7 +103,7 @@ pub fn tokens(release: &Release<'_>, name: &str, class: &str, secrets: &[&str]) 
     let tokens: Vec<Value> = secrets.iter().map(token).collect();
     let mut source = json!({
         "apiVersion": "rolecall.dev/v1alpha1", "kind": "ScimSource", "metadata": {"name": name},
-        "spec": {"push": {"tokens": tokens}, "subject": {"username": "'oidc:' + user.userName"}},
+        "spec": {"push": {"tokens": tokens}, "subject": {"username": format!("'{name}:' + user.userName")}},
     });
     if !class.is_empty() {
         source["spec"]["class"] = json!(class);
@@ -79,31 +111,36 @@ pub fn tokens(release: &Release<'_>, name: &str, class: &str, secrets: &[&str]) 
     release.node.cluster.apply(&source.to_string(), &[]).expect_ok();
 }
 
-/// Waits until each of the pods answers the provider so: 8 times in a row.
-pub async fn answers(provider: &Provider, wanted: u16) -> Result<(), ()> {
-    for _ in 0..8 {
-        let so = || async { provider.try_get("/Users?count=0").await.is_ok_and(|(status, _)| status == wanted) };
-        until(Duration::from_secs(60), so).await?;
+/// Waits until each of the pods answers the provider so.
+pub async fn answers(release: &Release<'_>, provider: &Provider, wanted: u16) -> Result<(), ()> {
+    until(Duration::from_secs(60), || all_answer(release, provider, wanted)).await
+}
+
+/// Whether so many requests in a row are answered so. A connection that is kept stays with one pod, so each request has its own.
+async fn all_answer(release: &Release<'_>, provider: &Provider, wanted: u16) -> bool {
+    for _ in 0..CONNECTIONS {
+        let anew = Provider {
+            http: release.http(),
+            ..provider.clone()
+        };
+        let answer = anew.try_get("/Users?count=0").await;
+        if !answer.is_ok_and(|(status, _)| status == wanted) {
+            return false;
+        }
     }
-    Ok(())
+    true
 }
 
 /// A namespace, a mapping and a group; that who is in it may do there what the role allows, and may no longer once the provider says so.
 pub async fn team(release: &Release<'_>, provider: &Provider, class: &str, team: Team) -> Team {
-    let Team {
-        source,
-        namespace,
-        role,
-        verb,
-        ..
-    } = team;
+    let namespace = team.namespace;
     let place = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     let mut mapping = json!({
         "apiVersion": "rolecall.dev/v1alpha1", "kind": "ClusterRoleMapping", "metadata": {"name": namespace},
         "spec": {
-            "sources": [source],
+            "sources": [team.source],
             "groups": {"names": [namespace]},
-            "grants": [{"roleRef": {"kind": "ClusterRole", "name": role}, "namespaces": {"names": [namespace]}}],
+            "grants": [{"roleRef": {"kind": "ClusterRole", "name": team.role}, "namespaces": {"names": [namespace]}}],
         },
     });
     if !class.is_empty() {
@@ -112,18 +149,11 @@ pub async fn team(release: &Release<'_>, provider: &Provider, class: &str, team:
     for object in [place, mapping] {
         release.node.cluster.apply(&object.to_string(), &[]).expect_ok();
     }
-    let (name, user) = (format!("{source}-ada@corp.example"), format!("oidc:{source}-ada@corp.example"));
-    let ada = provider.user(&name).await;
-    let group = provider.group(namespace, &[&ada]).await;
-    for allowed in [true, false] {
-        if !allowed {
-            provider.active(&ada, false).await;
-        }
-        let seen = || async { may(&release.client, &user, verb, namespace).await == allowed };
-        let seen = until(Duration::from_secs(30), seen).await;
-        assert!(seen.is_ok(), "{user} never became allowed={allowed}");
-    }
-    Team { group, ..team }
+    let group = provider.group(namespace, &[]).await;
+    let team = Team { group, ..team };
+    let follows = team.follows(release, provider, "ada").await;
+    assert!(follows, "access in {namespace} does not follow {}", team.source);
+    team
 }
 
 /// Nothing that was acknowledged is lost: not in the directory, and not in what it grants.

@@ -139,7 +139,7 @@ impl Seen {
         let team = teams
             .iter()
             .find(|(_, place, role)| *place == namespace && *role == binding.role_ref.name);
-        let own = team.map(|(source, ..)| format!("oidc:{source}-"));
+        let own = team.map(|(source, ..)| format!("{source}:"));
         if own.is_none() {
             self.odd.push(format!("{} grants {}", key(binding), binding.role_ref.name));
         }
@@ -167,7 +167,8 @@ impl Seen {
     }
 }
 
-fn key(binding: &RoleBinding) -> String {
+/// Its namespace and name.
+pub fn key(binding: &RoleBinding) -> String {
     format!("{}/{}", binding.namespace().unwrap_or_default(), binding.name_any())
 }
 
