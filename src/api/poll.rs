@@ -84,8 +84,9 @@ fn read(field: &str, text: &str, least: Duration, most: Duration) -> Result<Dura
 }
 
 /// A SCIM 2.0 service provider.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("self.pageSize >= 1 && self.pageSize <= 1000").message("pageSize is from 1 to 1000"))]
 pub struct Scim {
     /// Its base URL: `/Users` and `/Groups` are below it.
     #[schemars(length(max = 2048), pattern(r"^https://[^\s@?#]+$"))]
@@ -111,7 +112,6 @@ pub struct Scim {
     pub paging: Paging,
     /// How many resources a page is asked to have. The service may give fewer.
     #[serde(default = "hundred")]
-    #[schemars(range(min = 1, max = 1000))]
     pub page_size: i32,
     /// Ask only for what changed since the last pass, by `meta.lastModified`, and for everything every `fullInterval`. Only for services whose filter can do it, and whose groups are modified when a member comes or goes.
     #[serde(default)]

@@ -42,6 +42,12 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
     system
         .merge("scimsource", None, "scraped-okta", &json!({"push": {"tokens": tokens}}))
         .expect_ok();
+    // a directory that may not be reached
+    let poll = json!({"scim": {"url": "https://127.0.0.1:1/scim", "auth": {"bearer": {"name": "scraped-okta-token", "key": "token"}}}});
+    system.apply(&json!({
+        "apiVersion": "rolecall.dev/v1alpha1", "kind": "ScimSource", "metadata": {"name": "scraped-polled"},
+        "spec": {"class": system.installed.class, "poll": poll, "subject": {"username": "user.userName"}},
+    }));
     let ada = okta.user("ada@scraped.example").await;
     let bob = okta.user("bob@scraped.example").await;
     okta.group("scraped", &[&ada, &bob]).await;
@@ -106,6 +112,7 @@ async fn a_scrape_shows_what_rules_and_dashboard_ask_for() {
                 "rolecall_token_expiry_timestamp_seconds{source=\"scraped-okta\",token=\"first\"}",
                 4_070_908_800.0,
             ),
+            ("rolecall_poll_ok{source=\"scraped-polled\"}", 0.0),
             ("rolecall_revocation_seconds_count", 1.0),
             ("rolecall_drift_repaired_total", 2.0),
             ("rolecall_findings{object=\"scraped-okta\",reason=\"DisabledPerson\"}", 1.0),

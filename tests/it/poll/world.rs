@@ -150,6 +150,7 @@ pub(super) fn refused(system: &System<'_>, good: &Value) {
         (json!({"poll": {"interval": "soon", "scim": good["scim"]}}), "interval"),
         (scim(json!({"url": "http://idp.example.com/scim"})), "url"),
         (scim(json!({"url": "https://user@idp.example.com/scim"})), "url"),
+        (scim(json!({"pageSize": 0})), "pageSize is from 1 to 1000"),
         (scim(json!({"auth": {}})), "one of bearer, basic, oauth2 and clientCertificate"),
         (scim(json!({"auth": both})), "at most one of bearer, basic and oauth2"),
         (

@@ -22,7 +22,7 @@ use crate::ops::fetch::{Fetcher, Reach, Timeouts};
 pub(super) const TOKEN: &str = "a-token-of-at-least-32-characters-for-upstream";
 const PATIENT: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
-    read: Duration::from_millis(400),
+    read: Duration::from_secs(1),
     whole: Duration::from_secs(10),
 };
 
@@ -157,7 +157,7 @@ async fn spoilt(answer: Response, fault: Fault) -> Response {
             return Response::new(Body::from_stream(half));
         }
         Fault::Stall => {
-            tokio::time::sleep(PATIENT.read * 2).await;
+            tokio::time::sleep(PATIENT.read + Duration::from_millis(200)).await;
             return answer;
         }
         Fault::Short | Fault::Duplicate | Fault::Missing | Fault::Total | Fault::Empty => {}

@@ -3,6 +3,7 @@
 use super::fake::{Fake, TOKEN, faults, pass, picture};
 use super::*;
 use crate::api::poll::{self, Paging};
+use crate::gateway::upstream::poller::make;
 use crate::gateway::upstream::scim::Scim;
 use crate::gateway::{Gateway, Settings, router, tokens::Sources};
 
@@ -178,4 +179,49 @@ async fn a_list_that_moves_while_it_is_read_is_noticed() {
         .cloned()
         .collect();
     assert_eq!(lost, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_modified_is_asked_for_by_the_services_own_clock() {
+    let service = Service::start(10).await;
+    service.fill(12, 3).await;
+    let spec = poll::Scim {
+        page_size: 7,
+        incremental: true,
+        ..poll::Scim::default()
+    };
+    let scim = service.client(&spec);
+    let mut world = World::new().await;
+    let says = std::time::Duration::from_secs(20);
+    let mut intake = world.open(true).await;
+    let token = make(&scim, None, &mut intake, says).await.unwrap().expect("a token");
+    assert_eq!(world.end(intake).await, None);
+    let (user, group) = service
+        .admin
+        .look(|source| (source.users().next().unwrap().n, source.groups_by_name("team0").next().unwrap()));
+    let changed = |n: u32, merge: Value, remove: Vec<u32>| Event::Changed {
+        source: SOURCE.to_owned(),
+        n,
+        merge: merge.as_object().cloned().unwrap_or_default(),
+        add: Vec::new(),
+        remove,
+        request: "r".to_owned(),
+    };
+    let events = vec![
+        changed(user, json!({"active": false}), Vec::new()),
+        changed(group, json!({}), vec![user]),
+    ];
+    service.admin.append(events).await;
+    let mut intake = world.open(false).await;
+    let next = make(&scim, Some(&token), &mut intake, says).await.unwrap();
+    assert_eq!(world.end(intake).await, None);
+    assert_eq!(picture(&world), picture(&service.admin));
+    assert!(next.is_some_and(|next| next >= token));
+    // of a service that nothing changed in for long, nothing comes
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let mut intake = world.open(false).await;
+    make(&scim, Some(&later), &mut intake, says).await.unwrap();
+    assert_eq!((intake.counts().users, intake.counts().groups), (0, 0));
+    assert_eq!(world.end(intake).await, None);
+    assert_eq!(picture(&world), picture(&service.admin), "and nobody is taken to be gone");
 }
